@@ -1,0 +1,112 @@
+"""The values of Ray's Jobs API as frozen dataclasses, and what its statuses mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+PENDING = "PENDING"
+RUNNING = "RUNNING"
+SUCCEEDED = "SUCCEEDED"
+FAILED = "FAILED"
+STOPPED = "STOPPED"
+
+TERMINAL_STATUSES = frozenset({SUCCEEDED, FAILED, STOPPED})
+"""The statuses a job never leaves."""
+
+STATUSES = TERMINAL_STATUSES | {PENDING, RUNNING}
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Where a cluster's dashboard is and how to be let in. Secrets stay out of its repr.
+
+    :param dashboard_url: e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
+    :param token: Bearer token, if the cluster asks for one.
+    :param headers: Further request headers.
+    :param cookies: Request cookies.
+    :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
+    :param request_timeout: Seconds that one call may take in all.
+    """
+
+    dashboard_url: str
+    token: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool | str = True
+    request_timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a job is to run: everything that is sent, less the id it gets.
+
+    :param entrypoint: Shell command.
+    :param runtime_env: Ray's runtime_env; holds no path of this machine, only URIs.
+    :param metadata: Strings kept with the job and shown in the dashboard.
+    :param resources: Ray's ``entrypoint_*`` arguments.
+    """
+
+    entrypoint: str
+    runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """What the cluster tells about one job.
+
+    :param job_id: The submission id.
+    :param status: One of Ray's statuses.
+    :param message: Ray's sentence about the status.
+    :param error_type: Why a job is FAILED, in Ray's terms.
+    :param driver_exit_code: Exit code of the entrypoint, once it has ended.
+    :param start_time: When the job was submitted, ms since the epoch.
+    :param end_time: When it ended, ms since the epoch.
+    :param entrypoint: Its shell command.
+    :param metadata: The strings it was submitted with.
+    :param driver_node_id: The node its entrypoint runs on, once it runs.
+    :param driver_agent_http_address: The agent on that node, which serves its log files.
+    """
+
+    job_id: str
+    status: str
+    message: str | None = None
+    error_type: str | None = None
+    driver_exit_code: int | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    entrypoint: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    driver_node_id: str | None = None
+    driver_agent_http_address: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in TERMINAL_STATUSES
+
+    @classmethod
+    def from_api(cls, details: Mapping[str, Any]) -> JobInfo:
+        """Build it from an answer of ``GET /api/jobs/{id}``.
+
+        :raises ValueError: if the answer is not a job's.
+        """
+        status = details.get("status")
+        if status not in STATUSES:
+            raise ValueError(f"an answer without a job status that is known: {status!r}")
+        return cls(
+            job_id=str(details.get("submission_id") or details.get("job_id") or ""),
+            status=status,
+            message=details.get("message"),
+            error_type=details.get("error_type"),
+            driver_exit_code=details.get("driver_exit_code"),
+            start_time=details.get("start_time"),
+            end_time=details.get("end_time"),
+            entrypoint=details.get("entrypoint") or "",
+            metadata=dict(details.get("metadata") or {}),
+            driver_node_id=details.get("driver_node_id"),
+            driver_agent_http_address=details.get("driver_agent_http_address"),
+        )
