@@ -1,0 +1,141 @@
+"""Bytes of a job's log in, lines out, and the byte position up to which they are out.
+
+Pure: no clock and no I/O, the caller says what time it is.
+"""
+
+from __future__ import annotations
+
+MAX_LINE_BYTES = 256 * 1024
+"""Longer lines are cut: Airflow drops log records of several megabytes (apache/airflow#66158)."""
+
+PROGRESS_INTERVAL = 1.0
+"""Seconds between two states of a progress bar (text ended by ``\\r``) that become lines."""
+
+
+class LineAssembler:
+    """Turns chunks of bytes, cut anywhere, into the lines of the log.
+
+    Lines come out as they are: indentation, blank lines and ANSI sequences are kept, ``\\r\\n``
+    ends a line like ``\\n``, and bytes that are not UTF-8 show as ``\\xff``. Of text that is
+    overwritten with ``\\r``, at most one state per :data:`PROGRESS_INTERVAL` comes out, and always
+    the last one.
+
+    :param position: The byte of the log at which the first chunk starts.
+    """
+
+    def __init__(self, position: int = 0) -> None:
+        self.received = position
+        self._partial = bytearray()
+        self._cut = 0
+        self._last_progress = float("-inf")
+        self._progress_is_out = False
+
+    @property
+    def position(self) -> int:
+        """Where a later reader has to start so that no line is lost and none comes twice."""
+        return self.received - len(self._partial) - self._cut
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether a progress state is held back that :meth:`tick` would release in time."""
+        return b"\r" in self._partial
+
+    def feed(self, data: bytes, now: float) -> list[str]:
+        """Take the next bytes and return the lines they complete.
+
+        :param data: The bytes that follow those fed before.
+        :param now: A monotonic time in seconds.
+        """
+        self.received += len(data)
+        end = data.rfind(b"\n")
+        lines: list[str] = []
+        if end >= 0:
+            lines = self._complete(data[:end])
+            data = data[end + 1 :]
+        self._keep(data)
+        return lines + self._drop_overwritten(now)
+
+    def tick(self, now: float) -> list[str]:
+        """Return the progress state that was held back, if its time has come."""
+        if not self.has_progress or now - self._last_progress < PROGRESS_INTERVAL:
+            return []
+        return self._release_progress(self._partial.rfind(b"\r"), now)
+
+    def flush(self) -> list[str]:
+        """Return what is left when the log has ended without a newline."""
+        if not self._partial and not self._cut:
+            return []
+        return self._complete(b"")
+
+    def _complete(self, block: bytes) -> list[str]:
+        """Return the lines of ``block``, which ends where a newline stood."""
+        block, cut = bytes(self._partial) + block if not self._cut else block, self._cut
+        first: list[str] = []
+        if cut:
+            head, newline, block = block.partition(b"\n")
+            first = [_cut_line(bytes(self._partial), len(self._partial) + cut + len(head))]
+            if not newline:
+                self._reset()
+                return first
+        is_plain = b"\r" not in block and len(block) <= MAX_LINE_BYTES
+        if is_plain and not self._progress_is_out:
+            lines = _decode(block).split("\n")
+        else:
+            lines = self._finish_each(block)
+        self._reset()
+        return first + lines
+
+    def _finish_each(self, block: bytes) -> list[str]:
+        raw_lines = block.split(b"\n")
+        if self._progress_is_out and not raw_lines[0].strip(b"\r"):
+            del raw_lines[0]  # the newline after a progress bar whose last state is out
+        return [_finish(raw) for raw in raw_lines]
+
+    def _reset(self) -> None:
+        self._partial.clear()
+        self._cut = 0
+        self._progress_is_out = False
+
+    def _keep(self, data: bytes) -> None:
+        room = MAX_LINE_BYTES - len(self._partial)
+        self._partial += data[:room] if not self._cut else b""
+        self._cut += len(data) if self._cut else max(0, len(data) - room)
+
+    def _drop_overwritten(self, now: float) -> list[str]:
+        """Of the unfinished line, forget the states that another has overwritten."""
+        # A \r at the very end may be half of \r\n.
+        end = self._partial.rfind(b"\r", 0, len(self._partial) - 1)
+        if end < 0 or self._cut:
+            return []
+        if now - self._last_progress >= PROGRESS_INTERVAL:
+            return self._release_progress(end, now)
+        start = self._partial.rfind(b"\r", 0, end)
+        del self._partial[: start + 1]
+        return []
+
+    def _release_progress(self, end: int, now: float) -> list[str]:
+        states = bytes(self._partial[:end])
+        del self._partial[: end + 1]
+        if not states.strip(b"\r"):
+            return []
+        self._last_progress = now
+        self._progress_is_out = True
+        return [_finish(states)]
+
+
+def _finish(raw: bytes) -> str:
+    """Return one raw line as text: of overwritten states the last, cut if too long."""
+    if b"\r" in raw:
+        raw = raw.rstrip(b"\r")
+        raw = raw[raw.rfind(b"\r") + 1 :]
+    if len(raw) > MAX_LINE_BYTES:
+        return _cut_line(raw[:MAX_LINE_BYTES], len(raw))
+    return _decode(raw)
+
+
+def _cut_line(kept: bytes, size: int) -> str:
+    return f"{_decode(kept)} … [cut: this line has {size:,} bytes]"
+
+
+def _decode(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
