@@ -13,7 +13,8 @@
     │   ├── RayJobTimeoutError              a limit of ours ran out
     │   ├── RayJobNotFoundError             the cluster does not know it (any more)
     │   ├── JobIdConflictError              its id belongs to another job
-    │   └── RayJobSubmissionError           it was refused, by us or by Ray
+    │   ├── RayJobSubmissionError           it was refused, by us or by Ray
+    │   └── RayLogNotFoundError             a file of it, its log or its result, is gone
     ├── RayClusterUnreachableError          no usable answer from the cluster
     ├── RayAuthenticationError              the cluster answered 401 or 403
     ├── RayAddressError                     the cluster's address or TLS settings can't be used
@@ -230,24 +231,38 @@ class RayJobSubmissionError(ExecutionError):
         return f"{text} {self.hint}" if self.hint else text
 
 
+class RayLogNotFoundError(ExecutionError):
+    """A file that the job wrote, its log or its result, can't be found on the cluster."""
+
+
 class RayClusterUnreachableError(AirflowSynapseError):
-    """The cluster's dashboard gave no usable answer.
+    """The cluster's dashboard gave no usable answer. Another try may succeed.
 
     :param cluster: The dashboard URL.
     :param reason: What happened, as a clause.
     :param job_id: The job it was about, if any; it may well be running.
     :param hint: What to check.
+    :param retry_after: Seconds to wait before the next try, if the server asked for it.
     """
 
     def __init__(
-        self, *, cluster: str, reason: str, job_id: str | None = None, hint: str = ""
+        self,
+        *,
+        cluster: str,
+        reason: str,
+        job_id: str | None = None,
+        hint: str = "",
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(cluster=cluster, reason=reason, job_id=job_id, hint=hint)
+        super().__init__(
+            cluster=cluster, reason=reason, job_id=job_id, hint=hint, retry_after=retry_after
+        )
 
     cluster: str
     reason: str
     job_id: str | None
     hint: str
+    retry_after: float | None
 
     def sentence(self) -> str:
         about = f" Job {self.job_id} may still be running there." if self.job_id else ""

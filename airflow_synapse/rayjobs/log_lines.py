@@ -13,11 +13,11 @@ PROGRESS_INTERVAL = 1.0
 
 
 class LineAssembler:
-    """Turns chunks of bytes, cut anywhere, into the lines of the log.
+    r"""Turns chunks of bytes, cut anywhere, into the lines of the log.
 
-    Lines come out as they are: indentation, blank lines and ANSI sequences are kept, ``\\r\\n``
-    ends a line like ``\\n``, and bytes that are not UTF-8 show as ``\\xff``. Of text that is
-    overwritten with ``\\r``, at most one state per :data:`PROGRESS_INTERVAL` comes out, and always
+    Lines come out as they are: indentation, blank lines and ANSI sequences are kept, ``\r\n``
+    ends a line like ``\n``, and bytes that are not UTF-8 show as ``\xff``. Of text that is
+    overwritten with ``\r``, at most one state per :data:`PROGRESS_INTERVAL` comes out, and always
     the last one.
 
     :param position: The byte of the log at which the first chunk starts.

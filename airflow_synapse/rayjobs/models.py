@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,16 @@ TERMINAL_STATUSES = frozenset({SUCCEEDED, FAILED, STOPPED})
 """The statuses a job never leaves."""
 
 STATUSES = TERMINAL_STATUSES | {PENDING, RUNNING}
+
+
+SPEC_KEY = "airflow_synapse_spec"
+"""Metadata: the fingerprint of what the job was submitted to run."""
+
+OWNER_KEY = "airflow_synapse_owner"
+"""Metadata: for whom the job was submitted, where one and the same caller may submit again."""
+
+ACTION_KEY = "airflow_synapse_action"
+"""Metadata: the plugin action the job runs; such a job leaves a result."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,20 @@ class JobSpec:
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what is to run. Metadata describes a job and does not count."""
+        what = [self.entrypoint, self.runtime_env, self.resources]
+        text = json.dumps(what, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def is_run_by(self, job: JobInfo) -> bool:
+        """Whether ``job`` is this spec's: of the same owner or, where it has none, of the same spec."""
+        owner = self.metadata.get(OWNER_KEY)
+        if owner is not None:
+            return job.metadata.get(OWNER_KEY) == owner
+        return job.metadata.get(SPEC_KEY) == self.fingerprint
 
 
 @dataclass(frozen=True)

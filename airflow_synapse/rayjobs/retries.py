@@ -134,7 +134,7 @@ class Backoff:
 
         :param retry_after: What the server asked for, in seconds; followed up to five minutes.
         """
-        pause = min(self._cap, self._first * 2 ** min(self._tries, 16))
+        pause = min(self._cap, self._first * 2.0 ** min(self._tries, 16))
         self._tries += 1
         jittered = pause * random.uniform(0.5, 1.0)  # noqa: S311  # no secret depends on it
         return max(jittered, min(retry_after or 0.0, 300.0))

@@ -1,0 +1,77 @@
+"""What may be used as a dashboard's address and as a job's id. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+from airflow_synapse.exceptions import RayAddressError, RayJobSubmissionError
+
+_NEW_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_MAX_KNOWN_ID = 255
+
+
+def parse_dashboard_url(url: str) -> str:
+    """Return the URL without a trailing slash, e.g. ``https://host/prefix``.
+
+    :raises RayAddressError: if it is none of a dashboard. Credentials in it are not repeated.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except (ValueError, AttributeError) as exc:
+        raise RayAddressError(address=_masked(str(url)), reason=f"it is malformed ({exc})") from exc
+    reason = _what_is_wrong(url.strip(), host)
+    if reason:
+        raise RayAddressError(address=_masked(url), reason=reason)
+    return url.strip().rstrip("/")
+
+
+def _what_is_wrong(url: str, host: str | None) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "ray":
+        return "ray:// is the address of Ray Client, not of the Jobs API on the dashboard's port"
+    if parts.scheme not in ("http", "https"):
+        return "it must start with http:// or https://"
+    if not host or re.search(r"[\s\\<>{}|^`\"']", url):
+        return "it names no host" if not host else "it holds characters that no URL may hold"
+    if parts.username or parts.password:
+        return "it holds credentials; give them as token or headers instead"
+    if parts.query or parts.fragment:
+        return "it must end before any ? or #"
+    return ""
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+def check_new_job_id(job_id: str) -> str:
+    """Return an id that Ray can take for a new job.
+
+    :raises RayJobSubmissionError: if it can't. Ids with ``/`` or of 300 characters make Ray answer
+        500 and keep a phantom job that stays PENDING for ever.
+    """
+    if (
+        not isinstance(job_id, str)
+        or not _NEW_ID.fullmatch(job_id)
+        or not re.search("[A-Za-z0-9]", job_id)
+    ):
+        raise RayJobSubmissionError(
+            job_id=job_id if isinstance(job_id, str) else repr(job_id),
+            reason="its id is none that Ray can take",
+            hint="Use 1 to 128 characters of A-Z, a-z, 0-9, '_', '.' and '-'.",
+        )
+    return job_id
+
+
+def job_path(job_id: str, *rest: str) -> str:
+    """Return the path of a job in the API, whatever characters its id has.
+
+    :raises RayJobSubmissionError: if no job can have this id.
+    """
+    if not job_id or not isinstance(job_id, str) or len(job_id) > _MAX_KNOWN_ID:
+        raise RayJobSubmissionError(reason="a job id is a string of 1 to 255 characters")
+    if "/" in job_id or job_id in (".", ".."):
+        raise RayJobSubmissionError(job_id=job_id, reason="no job can have this id")
+    return "/".join(("/api/jobs", quote(job_id, safe=""), *rest))
