@@ -1,0 +1,72 @@
+"""What an answer other than 200 means, in Ray's words or in HTTP's. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from airflow_synapse.exceptions import (
+    RayJobNotFoundError,
+    RayJobSubmissionError,
+    RayLogNotFoundError,
+)
+
+
+class IdInUseError(Exception):
+    """Ray answered that the submission id is in use."""
+
+
+class AbsentError(Exception):
+    """Ray answered that it does not have the package."""
+
+
+def refusal_told_by_ray(
+    status: int, text: str, job_id: str | None, cluster: str
+) -> Exception | None:
+    """Return the error that Ray's own words mean, None if they are not Ray's.
+
+    The texts are those of ``job_head.py``, ``job_manager.py`` and ``state_head.py`` of Ray.
+    """
+    if status == HTTPStatus.NOT_FOUND and "does not exist" in text:
+        if text.startswith("Package"):
+            return AbsentError(text)
+        return RayJobNotFoundError(job_id=job_id, cluster=cluster)
+    if "already exists" in text and "submission_id" in text:
+        return IdInUseError(text)
+    if any(words in text for words in ("file is not found", "Agent for node id", "given node id")):
+        return RayLogNotFoundError(
+            job_id=job_id, cluster=cluster, reason=f"has no such file ({_last_line(text)})"
+        )
+    is_bad_request = status == HTTPStatus.BAD_REQUEST or "status code 400" in text
+    if is_bad_request and job_id is not None:
+        return RayJobSubmissionError(
+            job_id=job_id, cluster=cluster, reason=f"Ray refused it: {_last_line(text)}"
+        )
+    return None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else ""
+
+
+def location(headers: Mapping[str, str]) -> str:
+    """Return where an answer redirects to, as scheme and host only."""
+    target = urlsplit(headers.get("Location", ""))
+    return f"{target.scheme}://{target.netloc}" if target.netloc else "another page"
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a Retry-After header, which may be a number or a date."""
+    value = headers.get("Retry-After", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None

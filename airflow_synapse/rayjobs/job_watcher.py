@@ -1,0 +1,217 @@
+"""Watches one job to its end: its status, its log, its limits, and outages of its cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayClusterUnreachableError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.log_follower import Emit, LogFollower, read_last_lines
+from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.retries import Backoff
+
+T = TypeVar("T")
+
+_EAGER_POLL = 0.5
+"""Seconds between two status requests right after the watch began."""
+
+_EAGERNESS = 0.1
+"""The pace slows down to this share of the time watched so far."""
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How to watch a job.
+
+    :param poll_interval: Seconds between two status requests at most.
+    :param stream_logs: Whether to read the job's log.
+    :param log_position: The byte of the log to start from.
+    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param job_deadline: Absolute time (seconds since the epoch) by which the job must have ended.
+    :param pending_deadline: Absolute time by which the job must have started to run.
+    """
+
+    poll_interval: float = 5.0
+    stream_logs: bool = True
+    log_position: int = 0
+    unreachable_timeout: float = 600.0
+    job_deadline: float | None = None
+    pending_deadline: float | None = None
+
+
+class OutageLog:
+    """Says once that a cluster became unreachable, and once that it is back.
+
+    :param logger: Where to say it.
+    :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
+    """
+
+    def __init__(self, logger: logging.Logger, timeout: float) -> None:
+        self._logger = logger
+        self._timeout = timeout
+        self._began: float | None = None
+        self._backoff = Backoff()
+
+    async def wait_out(self, error: RayClusterUnreachableError) -> None:
+        """Sleep until the next try.
+
+        :raises RayClusterUnreachableError: ``error``, if the outage has lasted too long.
+        """
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+            self._logger.warning(
+                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; a job that "
+                "runs there is not affected.",
+                error.cluster,
+                error.reason,
+                self._timeout,
+            )
+        left = self._began + self._timeout - now
+        if left <= 0:
+            raise error
+        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
+
+    def over(self) -> None:
+        """Say that the cluster is back, if it was away."""
+        if self._began is not None:
+            seconds = time.monotonic() - self._began
+            self._logger.info("The Ray cluster is reachable again after %.1f s.", seconds)
+            self._began = None
+            self._backoff.reset()
+
+
+async def outlast(outages: OutageLog, call: Callable[[], Awaitable[T]]) -> T:
+    """Return what ``call`` returns, tried again for as long as the cluster is unreachable.
+
+    :raises RayClusterUnreachableError: if the outage lasts too long.
+    """
+    while True:
+        try:
+            result = await call()
+        except RayClusterUnreachableError as error:
+            await outages.wait_out(error)
+        else:
+            outages.over()
+            return result
+
+
+class JobWatcher:
+    """Watches one job.
+
+    :param client: The cluster's client; stays open.
+    :param job_id: The job's submission id.
+    :param options: How to watch.
+    :param emit: Takes the lines of the job's log.
+    :param logger: Where changes of status and outages are told.
+    """
+
+    def __init__(
+        self,
+        client: RayJobClient,
+        job_id: str,
+        *,
+        options: WatchOptions,
+        emit: Emit,
+        logger: logging.Logger,
+    ) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._options = options
+        self._logger = logger
+        self._outages = OutageLog(logger, options.unreachable_timeout)
+        self._follower = LogFollower(
+            client, emit=emit, position=options.log_position, logger=logger
+        )
+
+    @property
+    def log_position(self) -> int:
+        """The byte of the log from which another watcher has to go on."""
+        return self._follower.position
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        """The last lines of the log so far."""
+        return tuple(self._follower.last_lines)
+
+    async def watch(self) -> JobInfo:
+        """Return the job as it ended, once the last line of its log is out.
+
+        :raises RayJobTimeoutError: if a deadline passed; the job was not stopped.
+        :raises RayJobNotFoundError: if the cluster does not know the job (any more).
+        :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
+        :raises RayAuthenticationError: if it refused the credentials.
+        """
+        following: asyncio.Task[None] | None = None
+        began = time.monotonic()
+        status = ""
+        try:
+            while True:
+                info = await outlast(self._outages, lambda: self._client.get_info(self._job_id))
+                if info.status != status:
+                    status = info.status
+                    self._logger.info("Ray job %s is %s.", self._job_id, status)
+                if info.is_terminal:
+                    break
+                self._check_deadlines(info)
+                if self._options.stream_logs and following is None and info.driver_node_id:
+                    following = asyncio.create_task(self._follower.follow(info))
+                await asyncio.sleep(self._pace(began))
+        finally:
+            await _cancel(following)
+            self._follower.close()
+        await self._finish_log(info)
+        return info
+
+    def _pace(self, began: float) -> float:
+        watched = time.monotonic() - began
+        return min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
+
+    def _check_deadlines(self, info: JobInfo) -> None:
+        now = time.time()
+        is_late = self._options.job_deadline is not None and now >= self._options.job_deadline
+        pending_deadline = self._options.pending_deadline
+        if info.status == PENDING and pending_deadline is not None and now >= pending_deadline:
+            reason = "is still PENDING at the end of its pending_timeout"
+            hint = "No node had room for it: compare what it asks for with `ray status`."
+        elif is_late:
+            reason = f"is still {info.status} at the end of its job_timeout"
+            hint = "Raise job_timeout if the job needs longer."
+        else:
+            return
+        raise RayJobTimeoutError(
+            job_id=self._job_id,
+            cluster=self._client.cluster.dashboard_url,
+            status=info.status,
+            reason=reason,
+            hint=hint,
+            last_lines=self.last_lines,
+        )
+
+    async def _finish_log(self, info: JobInfo) -> None:
+        if self._options.stream_logs:
+            await self._follower.drain(info, give_up_after=self._options.unreachable_timeout)
+        elif info.status != SUCCEEDED:
+            try:
+                self._follower.last_lines.extend(await read_last_lines(self._client, info))
+            except AirflowSynapseError as exc:
+                self._logger.warning("The end of the job's log can't be read: %s", exc)
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and see it end; an error of its own comes out here."""
+    if task is None:
+        return
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()):
+        raise error

@@ -1,0 +1,148 @@
+"""A job is started at most once, and is seen to be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+
+from airflow_synapse.exceptions import (
+    JobIdConflictError,
+    RayClusterUnreachableError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.addresses import check_new_job_id
+from airflow_synapse.rayjobs.answers import IdInUseError
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.models import PENDING, STOPPED, JobInfo, JobSpec
+from airflow_synapse.rayjobs.retries import Backoff
+
+STOP_POLL_INTERVAL = 0.3
+"""Seconds between two looks whether a job that was asked to stop has ended."""
+
+
+async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:
+    """Start the job, unless it was started before. Ends within the request timeout.
+
+    Ray refuses a second job under one id, so whatever gets lost, the id tells: after a lost answer
+    the job is looked up, and only if the cluster does not know it is it sent again.
+
+    :return: Whether this call started it; False if it was there already.
+    :raises JobIdConflictError: if the id belongs to another job.
+    :raises RayJobSubmissionError: if Ray refused it.
+    :raises RayClusterUnreachableError: if it could not be found out in time; calling again with
+        the same id is safe.
+    """
+    check_new_job_id(job_id)
+    attempt = _Submission(client, spec, job_id)
+    while True:
+        try:
+            return await attempt.send()
+        except RayClusterUnreachableError as lost:
+            if attempt.was_never_sent(lost):
+                raise
+            if await attempt.look_up(lost):
+                return True
+
+
+def refuse_other(client: RayJobClient, info: JobInfo, spec: JobSpec) -> None:
+    """Raise unless the job that uses the id is the one the spec asks for.
+
+    :raises JobIdConflictError: if it is another.
+    """
+    if not spec.is_run_by(info):
+        raise JobIdConflictError(
+            job_id=info.job_id,
+            cluster=client.cluster.dashboard_url,
+            status=info.status,
+            reason=f"it is {info.status} and was submitted by somebody else or to run something else",
+        )
+
+
+class _Submission:
+    """The steps of one submission."""
+
+    def __init__(self, client: RayJobClient, spec: JobSpec, job_id: str) -> None:
+        self._client = client
+        self._spec = spec
+        self._job_id = job_id
+        self._deadline = time.monotonic() + client.cluster.request_timeout
+        self._backoff = Backoff(first=0.2, cap=2.0)
+        self._may_have_arrived = False
+
+    async def send(self) -> bool:
+        timeout = remaining(self._deadline)
+        try:
+            await self._client.post_job(self._spec, self._job_id, timeout=timeout)
+        except IdInUseError:
+            info = await self._client.get_info(self._job_id, timeout=remaining(self._deadline))
+            refuse_other(self._client, info, self._spec)
+            return self._may_have_arrived
+        return True
+
+    def was_never_sent(self, lost: RayClusterUnreachableError) -> bool:
+        if not self._may_have_arrived and isinstance(lost.__cause__, aiohttp.ClientConnectorError):
+            return True
+        self._may_have_arrived = True
+        return False
+
+    async def look_up(self, lost: RayClusterUnreachableError) -> bool:
+        """Return whether the job is there after all, as soon as the cluster can tell."""
+        while True:
+            pause = self._backoff.next_pause(lost.retry_after)
+            await asyncio.sleep(min(pause, remaining(self._deadline)))
+            if time.monotonic() >= self._deadline:
+                raise lost
+            timeout = remaining(self._deadline)
+            try:
+                info = await self._client.find_info(self._job_id, timeout=timeout)
+            except RayClusterUnreachableError:
+                continue
+            if info is not None:
+                refuse_other(self._client, info, self._spec)
+            return info is not None
+
+
+async def stop(client: RayJobClient, job_id: str) -> bool:
+    """Stop the job and see that it is stopped. Ends within the request timeout.
+
+    :return: True if it was running and is now STOPPED, False if it ended otherwise.
+    :raises RayJobTimeoutError: if it did not end in time. A job that waits for resources does not:
+        Ray remembers the request and stops it only once it is scheduled.
+    """
+    deadline = time.monotonic() + client.cluster.request_timeout
+    info = await client.get_info(job_id)
+    if info.is_terminal:
+        return False
+    await client.request_stop(job_id)
+    while True:
+        await asyncio.sleep(STOP_POLL_INTERVAL)
+        info = await client.get_info(job_id, timeout=remaining(deadline))
+        if info.is_terminal:
+            return info.status == STOPPED
+        if time.monotonic() + STOP_POLL_INTERVAL >= deadline:
+            raise _not_stopped(client, info)
+
+
+def _not_stopped(client: RayJobClient, info: JobInfo) -> RayJobTimeoutError:
+    limit = f"{client.cluster.request_timeout:g} s"
+    if info.status == PENDING:
+        hint = (
+            "Ray stops a job that waits for resources or for its runtime_env only once it is "
+            "scheduled; until then it stays in the list and may still start."
+        )
+    else:
+        hint = "It is left running: stop it with `ray job stop`, or look at its supervisor's log."
+    return RayJobTimeoutError(
+        job_id=info.job_id,
+        cluster=client.cluster.dashboard_url,
+        status=info.status,
+        reason=f"was asked to stop, but is still {info.status} after {limit}",
+        hint=hint,
+    )
+
+
+def remaining(deadline: float) -> float:
+    """Return the seconds left, never so few that a request could not be tried."""
+    return max(0.05, deadline - time.monotonic())
