@@ -1,0 +1,1 @@
+"""A plugin as data: its manifest, requirements, wheels and params. Imports neither Airflow nor Ray."""

@@ -1,0 +1,205 @@
+"""A requirements file as the lines that Ray hands to pip or uv on the cluster.
+
+Ray writes the lines into a file of its own and installs from that, in an empty folder. So what
+they say about files of the plugin is rewritten to where Ray unpacks the plugin folder, and what
+can't be found there is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from packaging.markers import InvalidMarker, Marker
+from packaging.requirements import InvalidRequirement, Requirement
+
+from airflow_synapse.exceptions import PluginRequirementsError
+from airflow_synapse.plugin.requirement_lines import (
+    BadLineError,
+    Line,
+    join_lines,
+    parse_options,
+    quoted,
+    read_text,
+    render_option,
+    split_options,
+    without_credentials,
+)
+from airflow_synapse.plugin.wheels import WORKING_DIR
+
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz")
+_URL = re.compile(r"((git|hg|svn|bzr)\+[a-z]+|https?|ftp|file):", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
+
+
+def read_requirements(path: Path | str, *, plugin_root: Path | str | None) -> tuple[str, ...]:
+    """Return the lines of a requirements file that pip would act on.
+
+    :param path: The file.
+    :param plugin_root: The plugin folder, which its paths may point into; None if there is none.
+    :raises PluginRequirementsError: naming file, line and reason, if pip could not use a line or
+        a file it names is not part of the plugin.
+    """
+    root = Path(plugin_root).absolute() if plugin_root is not None else None
+    return tuple(dict.fromkeys(_File(Path(path), root, ()).lines()))
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    root: Path | None
+    comes_from: tuple[Path, ...]
+
+    def lines(self) -> Iterator[str]:
+        for line in join_lines(read_text(self.path)):
+            try:
+                yield from self._line(line)
+            except BadLineError as exc:
+                raise PluginRequirementsError(
+                    path=f"{self.path}:{line.number}",
+                    reason=f"{without_credentials(line.text)!r}: {exc.reason}",
+                    hint=exc.hint,
+                ) from exc.__cause__
+
+    def _line(self, line: Line) -> Iterator[str]:
+        requirement, options = split_options(line.text)
+        given = parse_options(options, of_requirement=bool(requirement))
+        if requirement:
+            yield " ".join([self._requirement(requirement), *map(quoted, options)])
+            return
+        for name, value in given:
+            yield from self._option(name, value)
+
+    def _option(self, name: str, value: str) -> Iterator[str]:
+        if name == "--requirement" and not _is_elsewhere(value):
+            yield from self._nested(value).lines()
+        elif name == "--constraint" and not _is_elsewhere(value):
+            yield render_option(name, self._uploaded(self._beside(value)))
+        elif name == "--editable":
+            # Installed as it is uploaded: an editable install would outlive the folder it is in.
+            is_url = _URL.match(value) and not value.lower().startswith("file:")
+            yield render_option(name, value) if is_url else self._requirement(value)
+        elif name == "--find-links" and not _is_elsewhere(value):
+            is_of_cluster = _local_path(value).is_absolute() and not self._inside(Path(value))
+            yield render_option(
+                name, value if is_of_cluster else self._uploaded(self._beside(value))
+            )
+        else:
+            yield render_option(name, value)
+
+    def _nested(self, name: str) -> _File:
+        path = self._beside(name)
+        around = (*self.comes_from, self.path.resolve())
+        if path.resolve() in around:
+            raise BadLineError("the file includes itself")
+        return _File(path, self.root, around)
+
+    def _beside(self, name: str) -> Path:
+        path = _local_path(name)
+        return path if path.is_absolute() else self.path.parent / path
+
+    def _requirement(self, text: str) -> str:
+        if text.startswith("${") and _VARIABLE.match(text):
+            return text  # known only on the cluster
+        if _URL.match(text) and not text.lower().startswith("file:"):
+            return _checked_url(text)
+        target, marker = _split_marker(text)
+        if _looks_like_path(target):
+            return self._local_requirement(target) + marker
+        return self._named_requirement(text)
+
+    def _local_requirement(self, target: str) -> str:
+        name, extras = _split_extras(target)
+        path = _local_path(name)
+        if not path.is_absolute():
+            candidates = [self.root / path] if self.root else []
+            candidates.append(self.path.parent / path)
+            path = next((c for c in candidates if c.exists()), candidates[0])
+        if path.is_dir() and not any((path / f).is_file() for f in ("pyproject.toml", "setup.py")):
+            raise BadLineError(
+                f"{path} can't be installed: it has neither pyproject.toml nor setup.py"
+            )
+        return self._uploaded(path) + extras
+
+    def _named_requirement(self, text: str) -> str:
+        try:
+            requirement = Requirement(_VARIABLE.sub("0", text))
+        except InvalidRequirement as exc:
+            raise BadLineError(_first_line(exc)) from exc
+        url = requirement.url or ""
+        if not url.lower().startswith("file:"):
+            return text
+        uploaded = self._uploaded(_local_path(url))
+        marker = f" ; {requirement.marker}" if requirement.marker else ""
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        return f"{requirement.name}{extras} @ file://{uploaded}{marker}"
+
+    def _uploaded(self, path: Path) -> str:
+        if not path.exists():
+            raise BadLineError(f"there is no {path}")
+        inside = self._inside(path)
+        if inside is None:
+            raise BadLineError(
+                f"{path} is not inside the plugin folder",
+                "Only the plugin folder is uploaded: put the file into it.",
+            )
+        return WORKING_DIR if inside == "." else f"{WORKING_DIR}/{inside}"
+
+    def _inside(self, path: Path) -> str | None:
+        # First as written, since links inside the folder are followed when it is packed.
+        for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  # links stay
+            for root in (self.root, self.root.resolve()) if self.root else ():
+                if place.is_relative_to(root):
+                    return place.relative_to(root).as_posix()
+        return None
+
+
+def _is_elsewhere(value: str) -> bool:
+    # A URL, or a place that only the cluster knows.
+    is_url = _URL.match(value) is not None and not value.lower().startswith("file:")
+    return is_url or _VARIABLE.search(value) is not None
+
+
+def _local_path(text: str) -> Path:
+    return Path(unquote(urlsplit(text).path) if text.lower().startswith("file:") else text)
+
+
+def _looks_like_path(target: str) -> bool:
+    name = _split_extras(target)[0]
+    if "@" in name.partition("/")[0]:  # name @ url
+        return False
+    return "/" in name or name.startswith(".") or name.lower().endswith(_ARCHIVES)
+
+
+def _split_extras(target: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(.+?)(\[[^\]]*\])?", target.strip())
+    return (match[1], match[2] or "") if match else (target, "")
+
+
+def _split_marker(text: str) -> tuple[str, str]:
+    target, semicolon, marker = text.partition(";")
+    if semicolon:
+        _check_marker(marker)
+    return target.strip(), f" ; {marker.strip()}" if semicolon else ""
+
+
+def _checked_url(text: str) -> str:
+    _, semicolon, marker = text.partition("; ")
+    if semicolon:
+        _check_marker(marker)
+    return text
+
+
+def _check_marker(marker: str) -> None:
+    try:
+        Marker(marker.strip())
+    except InvalidMarker as exc:
+        raise BadLineError(_first_line(exc)) from exc
+
+
+def _first_line(exc: Exception) -> str:
+    return without_credentials(str(exc).strip().partition("\n")[0])

@@ -1,0 +1,74 @@
+"""A plugin's own wheels, as requirement lines of its jobs."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from airflow_synapse.exceptions import PluginManifestError
+from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
+
+WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
+"""Where Ray unpacks the plugin folder on a node; expanded there while it installs packages."""
+
+
+def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str, ...]:
+    """Return the wheels of a plugin folder as sorted POSIX paths relative to it.
+
+    :raises PluginManifestError: if the wheels folder is not inside the plugin folder, was named
+        but is not there, or holds a wheel with a name that pip refuses.
+    """
+    root = folder.absolute()
+    wheels = Path(os.path.normpath(root / wheels_dir))  # links inside are followed when packed
+    if not wheels.is_relative_to(root):
+        raise PluginManifestError(
+            path=str(folder),
+            reason=f"wheels_dir {wheels_dir!r} is not inside the plugin folder",
+            hint="Only the plugin folder is uploaded: put the wheels into it.",
+        )
+    if not wheels.is_dir():
+        if wheels_dir == DEFAULT_WHEELS_DIR:
+            return ()
+        raise PluginManifestError(
+            path=str(folder), reason=f"wheels_dir {wheels_dir!r} is not a folder in it"
+        )
+    found = sorted(path for path in wheels.iterdir() if path.suffix == ".whl" and path.is_file())
+    for wheel in found:
+        _name_and_version(wheel)
+    return tuple(wheel.relative_to(root).as_posix() for wheel in found)
+
+
+def wheel_lines(wheels: Iterable[str]) -> tuple[str, ...]:
+    """Return the requirement lines that install these wheels from the uploaded folder.
+
+    A distribution with one wheel is named by its path. Of one with several (for other Pythons or
+    platforms), pip is left to choose: the path of an unfit wheel would be an error.
+    """
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for wheel in wheels:
+        by_name[_name_and_version(Path(wheel))[0]].append(Path(wheel))
+    lines: list[str] = []
+    for name, paths in sorted(by_name.items()):
+        if len(paths) == 1:
+            lines.append(f"{WORKING_DIR}/{paths[0].as_posix()}")
+            continue
+        versions = {_name_and_version(path)[1] for path in paths}
+        lines.append(f"--find-links {WORKING_DIR}/{paths[0].parent.as_posix()}")
+        lines.append(f"{name}=={versions.pop()}" if len(versions) == 1 else name)
+    return tuple(dict.fromkeys(lines))
+
+
+def _name_and_version(wheel: Path) -> tuple[str, str]:
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.name)
+    except InvalidWheelFilename as exc:
+        raise PluginManifestError(
+            path=str(wheel),
+            reason="this is no name of a wheel",
+            hint="Wheels are called name-version-python-abi-platform.whl; pip refuses others.",
+        ) from exc
+    return str(name), str(version)

@@ -1,0 +1,85 @@
+"""Merging runtime_envs: the last wins, what is a list grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_synapse.exceptions import RayJobSubmissionError
+
+_INSTALLERS = ("pip", "uv", "conda")
+_WITH_PACKAGES = ("pip", "uv")
+
+
+def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return one runtime_env of these, without touching them.
+
+    Mappings are merged, lists extended, of everything else the last wins; None takes a key away.
+    ``pip`` and ``uv`` come out as mappings with ``packages``, or not at all if they install
+    nothing.
+
+    :raises RayJobSubmissionError: if a layer or what comes out can't be a runtime_env.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merged(merged, _normalised(layer or {}))
+    for key in _WITH_PACKAGES:
+        if key in merged and not merged[key].get("packages"):
+            del merged[key]
+    _check(merged)
+    return merged
+
+
+def _normalised(layer: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(layer, Mapping):
+        raise _refused(f"its runtime_env is a {type(layer).__name__}, not a mapping")
+    return {
+        key: _packages(key, value) if key in _WITH_PACKAGES else value
+        for key, value in layer.items()
+    }
+
+
+def _packages(key: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return {"packages": list(value)}
+    if value is None or isinstance(value, Mapping):
+        return value
+    if isinstance(value, str):
+        raise _refused(
+            f"runtime_env[{key!r}] names the file {value!r}, which the cluster doesn't have",
+            "Give it as requirements_file, or give the requirements as a list.",
+        )
+    raise _refused(f"runtime_env[{key!r}] is a {type(value).__name__}, not a list or a mapping")
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if isinstance(above, Mapping):
+        merged = dict(below) if isinstance(below, Mapping) else {}
+        for key, value in above.items():
+            merged[key] = _merged(merged.get(key), value)
+        return {key: value for key, value in merged.items() if value is not None}
+    if isinstance(above, (list, tuple)):
+        kept = list(below) if isinstance(below, list) else []
+        return kept + [_merged(None, item) for item in above]
+    return above
+
+
+def _check(merged: Mapping[str, Any]) -> None:
+    installers = [key for key in _INSTALLERS if merged.get(key)]
+    if len(installers) > 1:
+        raise _refused(
+            f"its runtime_env has both {' and '.join(installers)}, of which Ray takes one",
+            "Requirements go to package_manager ('pip' or 'uv'): set it to the one you mean.",
+        )
+    env_vars = merged.get("env_vars", {})
+    if not isinstance(env_vars, Mapping):
+        raise _refused(f"runtime_env['env_vars'] is a {type(env_vars).__name__}, not a mapping")
+    for name, value in env_vars.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise _refused(
+                f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not text"
+            )
+
+
+def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:
+    return RayJobSubmissionError(reason=reason, hint=hint)
