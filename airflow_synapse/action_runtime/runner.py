@@ -67,7 +67,8 @@ def _leave_result(place: JobPlace, pid: int, value: Any) -> None:
 
 def _show_traceback(exc: Exception) -> None:
     sys.stdout.flush()
-    sys.excepthook(type(exc), exc, _of_the_action(exc.__traceback__))
+    exc.__traceback__ = _of_the_action(exc.__traceback__)
+    sys.excepthook(type(exc), exc, exc.__traceback__)
     sys.stderr.flush()
 
 

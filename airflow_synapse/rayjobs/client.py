@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -162,7 +162,7 @@ class RayJobClient:
     async def _put_package(self, uri: str, path: Path, size: int, progress: _Progress) -> None:
         timeout = aiohttp.ClientTimeout(
             total=None,
-            sock_connect=self.cluster.request_timeout,
+            connect=self.cluster.request_timeout,
             sock_read=self.cluster.request_timeout,
         )
         async with self._request(
@@ -178,7 +178,7 @@ class RayJobClient:
 
     async def read_file(
         self, info: JobInfo, filename: str, *, follow: bool = False, last_lines: int | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes of a file in the log directory of the job's node.
 
         :param info: The job, with the node its driver runs on.
@@ -196,7 +196,7 @@ class RayJobClient:
         }
         timeout = aiohttp.ClientTimeout(
             total=None,
-            sock_connect=self.cluster.request_timeout,
+            connect=self.cluster.request_timeout,
             # A job may be quiet for hours; the status tells when it has ended.
             sock_read=None if follow else self.cluster.request_timeout,
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from airflow_synapse.exceptions import (
@@ -16,10 +15,13 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_follower import Emit, LogFollower, read_last_lines
-from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo, Logger
 from airflow_synapse.rayjobs.retries import Backoff
 
 T = TypeVar("T")
+
+PENDING_TIMEOUT = "pending_timeout"
+"""The name of the limit on how long a job may wait to be scheduled."""
 
 _EAGER_POLL = 0.5
 """Seconds between two status requests right after the watch began."""
@@ -36,16 +38,16 @@ class WatchOptions:
     :param stream_logs: Whether to read the job's log.
     :param log_position: The byte of the log to start from.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
-    :param job_deadline: Absolute time (seconds since the epoch) by which the job must have ended.
-    :param pending_deadline: Absolute time by which the job must have started to run.
+    :param deadlines: Absolute times (seconds since the epoch) by which the job must have ended, by
+        the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
+        PENDING.
     """
 
     poll_interval: float = 5.0
     stream_logs: bool = True
     log_position: int = 0
     unreachable_timeout: float = 600.0
-    job_deadline: float | None = None
-    pending_deadline: float | None = None
+    deadlines: Mapping[str, float] = field(default_factory=dict)
 
 
 class OutageLog:
@@ -55,7 +57,7 @@ class OutageLog:
     :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
     """
 
-    def __init__(self, logger: logging.Logger, timeout: float) -> None:
+    def __init__(self, logger: Logger, timeout: float) -> None:
         self._logger = logger
         self._timeout = timeout
         self._began: float | None = None
@@ -122,7 +124,7 @@ class JobWatcher:
         *,
         options: WatchOptions,
         emit: Emit,
-        logger: logging.Logger,
+        logger: Logger,
     ) -> None:
         self._client = client
         self._job_id = job_id
@@ -165,6 +167,8 @@ class JobWatcher:
                 self._check_deadlines(info)
                 if self._options.stream_logs and following is None and info.driver_node_id:
                     following = asyncio.create_task(self._follower.follow(info))
+                if following is not None and following.done():
+                    await following  # it never ends by itself: raises what broke it
                 await asyncio.sleep(self._pace(began))
         finally:
             await _cancel(following)
@@ -174,25 +178,27 @@ class JobWatcher:
 
     def _pace(self, began: float) -> float:
         watched = time.monotonic() - began
-        return min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
+        pace = min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
+        return max(0.0, min([pace, *(left for _, left in self._limits_left())]))
+
+    def _limits_left(self, status: str = PENDING) -> Iterator[tuple[str, float]]:
+        """Yield the limits that hold in this status, with the seconds left of each."""
+        for name, deadline in self._options.deadlines.items():
+            if name != PENDING_TIMEOUT or status == PENDING:
+                yield name, deadline - time.time()
 
     def _check_deadlines(self, info: JobInfo) -> None:
-        now = time.time()
-        is_late = self._options.job_deadline is not None and now >= self._options.job_deadline
-        pending_deadline = self._options.pending_deadline
-        if info.status == PENDING and pending_deadline is not None and now >= pending_deadline:
-            reason = "is still PENDING at the end of its pending_timeout"
-            hint = "No node had room for it: compare what it asks for with `ray status`."
-        elif is_late:
-            reason = f"is still {info.status} at the end of its job_timeout"
-            hint = "Raise job_timeout if the job needs longer."
-        else:
+        passed = [name for name, left in self._limits_left(info.status) if left <= 0]
+        if not passed:
             return
+        hint = f"Raise {passed[0]} if the job needs longer."
+        if passed[0] == PENDING_TIMEOUT:
+            hint = "No node had room for it: compare what it asks for with `ray status`."
         raise RayJobTimeoutError(
             job_id=self._job_id,
             cluster=self._client.cluster.dashboard_url,
             status=info.status,
-            reason=reason,
+            reason=f"is still {info.status} at the end of its {passed[0]}",
             hint=hint,
             last_lines=self.last_lines,
         )

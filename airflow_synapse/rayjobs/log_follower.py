@@ -8,9 +8,8 @@ a flush inside a character, and ``/api/jobs/{id}/logs`` loads the whole log into
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from airflow_synapse.exceptions import (
@@ -20,7 +19,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
-from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.models import JobInfo, Logger
 from airflow_synapse.rayjobs.retries import Backoff
 
 _SLICE = 16 * 1024
@@ -39,7 +38,7 @@ def driver_log(job_id: str) -> str:
 
 async def read_from(
     client: RayJobClient, info: JobInfo, position: int, *, follow: bool = False
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a job's log from ``position`` on.
 
     Ray's route knows no offset, so what lies before is read and dropped.
@@ -78,9 +77,7 @@ class LogFollower:
     :param logger: Where to say that a log can't be read.
     """
 
-    def __init__(
-        self, client: RayJobClient, *, emit: Emit, position: int, logger: logging.Logger
-    ) -> None:
+    def __init__(self, client: RayJobClient, *, emit: Emit, position: int, logger: Logger) -> None:
         self._client = client
         self._emit = emit
         self._lines = LineAssembler(position)

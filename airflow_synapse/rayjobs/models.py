@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
@@ -28,6 +28,10 @@ OWNER_KEY = "airflow_synapse_owner"
 
 ACTION_KEY = "airflow_synapse_action"
 """Metadata: the plugin action the job runs; such a job leaves a result."""
+
+
+PLUGIN_KEY = "airflow_synapse_plugin"
+"""Metadata: the name and version of the plugin the job runs."""
 
 
 @dataclass(frozen=True)
@@ -136,3 +140,16 @@ class JobInfo:
             driver_node_id=details.get("driver_node_id"),
             driver_agent_http_address=details.get("driver_agent_http_address"),
         )
+
+
+class Logger(Protocol):
+    """What of a logger is used here: a standard one or structlog's will do."""
+
+    def debug(self, msg: str, /, *args: Any) -> Any:
+        """Tell what only a developer asks for."""
+
+    def info(self, msg: str, /, *args: Any) -> Any:
+        """Tell a change."""
+
+    def warning(self, msg: str, /, *args: Any) -> Any:
+        """Tell what a user should look at."""

@@ -1,0 +1,93 @@
+"""The provider as data, as Airflow's providers manager reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_synapse import __version__
+
+_INTEGRATION = "Ray"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what the provider adds to Airflow. Its schema: ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-synapse",
+        "name": "Synapse for Ray",
+        "description": "Runs plugin actions and shell commands as Ray jobs.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://docs.ray.io/en/latest/cluster/running-applications/job-submission/",
+                "tags": ["software"],
+            }
+        ],
+        "hooks": _modules("airflow_synapse.hooks.ray_job"),
+        "triggers": _modules("airflow_synapse.triggers.ray_job"),
+        "operators": _modules(
+            "airflow_synapse.operators.plugin_action", "airflow_synapse.operators.ray_job"
+        ),
+        "sensors": _modules("airflow_synapse.sensors.ray_job"),
+        "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],
+        "connection-types": [_connection_type()],
+    }
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _INTEGRATION, "python-modules": list(names)}]
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "ray",
+        "hook-class-name": "airflow_synapse.hooks.ray_job.RayJobHook",
+        "hook-name": "Ray",
+        "ui-field-behaviour": {
+            "hidden-fields": ["login"],
+            "relabeling": {
+                "host": "Dashboard host or URL",
+                "port": "Dashboard port",
+                "schema": "http or https",
+                "password": "Token",
+            },
+            "placeholders": {
+                "host": "head-node, or https://ray.example.com/prefix",
+                "port": "8265",
+                "schema": "http",
+                "password": "bearer token, if the cluster asks for one",
+            },
+        },
+        # The form of Airflow 3.2 and newer; on 3.1 the same keys go into Extra.
+        "conn-fields": {
+            "headers": _field(
+                "Headers",
+                {"type": ["object", "string", "null"], "format": "password"},
+                'Further request headers, as JSON: {"X-Api-Key": "…"}.',
+            ),
+            "cookies": _field(
+                "Cookies",
+                {"type": ["object", "string", "null"], "format": "password"},
+                "Request cookies, as JSON.",
+            ),
+            "verify": _field(
+                "Verify TLS",
+                {"type": ["string", "null"]},
+                "true (the default), false, or the path of a CA bundle on the workers.",
+            ),
+            "request_timeout": _field(
+                "Request timeout (s)",
+                {"type": ["number", "null"], "default": 30},
+                "Seconds that one call to the dashboard may take.",
+            ),
+            "dashboard_url": _field(
+                "Dashboard URL for links",
+                {"type": ["string", "null"]},
+                "Where people reach the dashboard, if that is elsewhere.",
+            ),
+        },
+    }
+
+
+def _field(label: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"label": label, "schema": schema, "description": description}

@@ -1,0 +1,119 @@
+"""What an Airflow connection of type ``ray`` says about a cluster. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.rayjobs.models import RayCluster
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.connection import Connection
+
+DEFAULT_PORT = 8265
+_TRUE = {"true", "1", "yes", "on"}
+_FALSE = {"false", "0", "no", "off"}
+
+
+@dataclass(frozen=True)
+class RayConnection:
+    """A connection as this provider reads it.
+
+    :param cluster: Where the API is and how to be let in.
+    :param dashboard_url: Where people reach the dashboard.
+    """
+
+    cluster: RayCluster
+    dashboard_url: str
+
+    def job_page(self, job_id: str) -> str:
+        """Return the URL of a job's page in the Ray dashboard."""
+        return f"{self.dashboard_url}/#/jobs/{quote(job_id, safe='')}"
+
+
+def read_connection(conn: Connection) -> RayConnection:
+    """Return what the connection says.
+
+    :raises RayAddressError: if it names no cluster or an extra can't be used. No value of an extra
+        is repeated, as it may be a secret.
+    """
+    extra = _Extra(conn)
+    address = _address(conn, extra)
+    cluster = RayCluster(
+        dashboard_url=address,
+        token=conn.password or None,
+        headers=extra.mapping("headers"),
+        cookies=extra.mapping("cookies"),
+        verify=extra.verify(),
+        request_timeout=extra.seconds("request_timeout", RayCluster.request_timeout),
+    )
+    dashboard_url = str(extra.values.get("dashboard_url") or address)
+    return RayConnection(cluster=cluster, dashboard_url=dashboard_url.rstrip("/"))
+
+
+def _address(conn: Connection, extra: _Extra) -> str:
+    """Return the URL that host, port and schema make, or the ``address`` of astro-provider-ray."""
+    host = (conn.host or "").strip() or str(extra.values.get("address") or "").strip()
+    if not host:
+        raise extra.error("it has neither a host nor an extra 'address'")
+    if "://" in host:
+        parts = urlsplit(host)
+        has_port = parts.port is not None or not conn.port
+        return host if has_port else host.replace(parts.netloc, f"{parts.netloc}:{conn.port}", 1)
+    if host.count(":") > 1 and not host.startswith("["):
+        host = f"[{host}]"  # a bare IPv6 address
+    schema = conn.schema or "http"
+    name, slash, prefix = host.partition("/")
+    has_port = ":" in name.rpartition("]")[2]
+    netloc = name if has_port else f"{name}:{conn.port or DEFAULT_PORT}"
+    return f"{schema}://{netloc}{slash}{prefix}"
+
+
+class _Extra:
+    """The extras of a connection, each read as the type it must have."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn_id = conn.conn_id
+        self.values: Mapping[str, Any] = conn.extra_dejson or {}
+
+    def error(self, reason: str) -> RayAddressError:
+        return RayAddressError(address=f"connection {self._conn_id}", reason=reason)
+
+    def mapping(self, key: str) -> dict[str, str]:
+        """Return a mapping, given as such or as a JSON string, as astro-provider-ray wrote it."""
+        value = self.values.get(key) or {}
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise self.error(f"its extra {key!r} is not a JSON object") from None
+        if not isinstance(value, Mapping):
+            raise self.error(f"its extra {key!r} is not a JSON object")
+        return {str(name): str(text) for name, text in value.items()}
+
+    def verify(self) -> bool | str:
+        value = self.values.get("verify")
+        if value is None or value == "":
+            return True
+        if isinstance(value, (bool, int)):
+            return bool(value)
+        word = str(value).strip().lower()
+        if word in _TRUE | _FALSE:
+            return word in _TRUE
+        return str(value)
+
+    def seconds(self, key: str, default: float) -> float:
+        value = self.values.get(key)
+        if value is None or value == "":
+            return default
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise self.error(f"its extra {key!r} is not a number of seconds above 0")
+        return seconds

@@ -1,0 +1,143 @@
+"""Ray's Jobs API as an Airflow hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.version_compat import aget_connection
+
+if TYPE_CHECKING:
+    from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.job_watcher import WatchOptions
+    from airflow_synapse.rayjobs.log_follower import Emit
+    from airflow_synapse.rayjobs.models import JobInfo, Logger
+
+_PROBE_JOB = "airflow-synapse-connection-test"
+
+
+class RayJobHook(BaseHook):
+    """Submits, watches and stops jobs on the Ray cluster of an Airflow connection.
+
+    :param ray_conn_id: The connection, of type ``ray``.
+    :param executor_options: Further arguments of
+        :class:`~airflow_synapse.rayjobs.executor.RayJobExecutor`, such as ``working_dir``.
+    """
+
+    conn_name_attr = "ray_conn_id"
+    default_conn_name = "ray_default"
+    conn_type = "ray"
+    hook_name = "Ray"
+
+    def __init__(self, ray_conn_id: str = default_conn_name, **executor_options: Any) -> None:
+        super().__init__()
+        self.ray_conn_id = ray_conn_id
+        self._executor_options = executor_options
+
+    @cached_property
+    def connection(self) -> RayConnection:
+        """What the Airflow connection says. For workers; triggers call :meth:`aget_ray_connection`."""
+        return read_connection(self.get_connection(self.ray_conn_id))
+
+    async def aget_ray_connection(self) -> RayConnection:
+        """Return what the Airflow connection says, from inside the triggerer's event loop."""
+        return read_connection(await aget_connection(self.ray_conn_id))
+
+    def get_conn(self) -> RayJobExecutor:
+        """Return an executor for the connection's cluster. Nothing is sent yet."""
+        from airflow_synapse.rayjobs.executor import RayJobExecutor
+
+        cluster = self.connection.cluster
+        return RayJobExecutor(
+            cluster.dashboard_url,
+            token=cluster.token,
+            headers=cluster.headers,
+            cookies=cluster.cookies,
+            verify=cluster.verify,
+            request_timeout=cluster.request_timeout,
+            **self._executor_options,
+        )
+
+    def job_page(self, job_id: str) -> str:
+        """Return the URL of the job's page in the Ray dashboard."""
+        return self.connection.job_page(job_id)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Return whether the cluster can be used, and what is wrong if not."""
+        try:
+            executor = self.get_conn()
+            version = executor.get_version()
+            executor.find_info(_PROBE_JOB)
+        except AirflowSynapseError as exc:
+            return False, str(exc)
+        return True, f"Ray {version} at {executor.cluster.dashboard_url} takes jobs."
+
+    # The executor's methods
+
+    def submit(
+        self,
+        action_name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        job_id: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """See :meth:`.RayJobExecutor.submit`."""
+        return self.get_conn().submit(action_name, params, job_id=job_id, **kwargs)
+
+    def submit_entrypoint(
+        self, entrypoint: str, *, job_id: str | None = None, **kwargs: Any
+    ) -> str:
+        """See :meth:`.RayJobExecutor.submit_entrypoint`."""
+        return self.get_conn().submit_entrypoint(entrypoint, job_id=job_id, **kwargs)
+
+    def get_status(self, job_id: str) -> str:
+        """See :meth:`.BaseRayExecutor.get_status`."""
+        return self.get_conn().get_status(job_id)
+
+    def get_info(self, job_id: str) -> JobInfo:
+        """See :meth:`.BaseRayExecutor.get_info`."""
+        return self.get_conn().get_info(job_id)
+
+    def find_info(self, job_id: str) -> JobInfo | None:
+        """See :meth:`.BaseRayExecutor.find_info`."""
+        return self.get_conn().find_info(job_id)
+
+    def get_logs(self, job_id: str) -> str:
+        """See :meth:`.BaseRayExecutor.get_logs`."""
+        return self.get_conn().get_logs(job_id)
+
+    def stream_logs(self, job_id: str) -> Iterator[str]:
+        """See :meth:`.BaseRayExecutor.stream_logs`."""
+        return self.get_conn().stream_logs(job_id)
+
+    def get_result(self, job_id: str) -> Any:
+        """See :meth:`.BaseRayExecutor.get_result`."""
+        return self.get_conn().get_result(job_id)
+
+    def stop(self, job_id: str) -> bool:
+        """See :meth:`.BaseRayExecutor.stop`."""
+        return self.get_conn().stop(job_id)
+
+    def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
+        """See :meth:`.BaseRayExecutor.wait`."""
+        return self.get_conn().wait(job_id, timeout_seconds)
+
+    def watch(
+        self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger
+    ) -> tuple[JobInfo, Sequence[str]]:
+        """See :meth:`.BaseRayExecutor.watch`."""
+        return self.get_conn().watch(job_id, options=options, emit=emit, logger=logger)
+
+    def list_jobs(self) -> list[JobInfo]:
+        """See :meth:`.BaseRayExecutor.list_jobs`."""
+        return self.get_conn().list_jobs()
+
+    def delete(self, job_id: str) -> bool:
+        """See :meth:`.BaseRayExecutor.delete`."""
+        return self.get_conn().delete(job_id)

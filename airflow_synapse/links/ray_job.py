@@ -1,0 +1,40 @@
+"""The button that leads from a task to its job's page in the Ray dashboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+JOB_ID_KEY = "job_id"
+"""XCom: the submission id of the task's job."""
+
+DASHBOARD_URL_KEY = "dashboard_url"
+"""XCom: the URL of the job's page in the Ray dashboard."""
+
+
+class RayJobLink(BaseOperatorLink):
+    """The job's page in the Ray dashboard, from the moment the job is submitted.
+
+    Airflow's UI shows what stands in XCom under :attr:`xcom_key`. The operators push it themselves
+    before they wait, as Airflow would do it only once the task has ended.
+    """
+
+    @property
+    def name(self) -> str:
+        """The text on the button."""
+        return "Ray job"
+
+    @property
+    def xcom_key(self) -> str:
+        """Where the URL stands."""
+        return DASHBOARD_URL_KEY
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
+        """Return the URL, empty if no job was submitted."""
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""

@@ -1,0 +1,63 @@
+"""Which error an ended job means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayJobEntrypointError,
+    RayJobFailedError,
+    RayJobInfrastructureError,
+    RayJobNotScheduledError,
+    RayJobRuntimeEnvError,
+    RayJobStoppedError,
+)
+from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
+
+CAUSES: dict[str, type[RayJobFailedError]] = {
+    "JOB_ENTRYPOINT_COMMAND_ERROR": RayJobEntrypointError,
+    "RUNTIME_ENV_SETUP_FAILURE": RayJobRuntimeEnvError,
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": RayJobNotScheduledError,
+    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": RayJobNotScheduledError,
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE": RayJobInfrastructureError,
+    "JOB_SUPERVISOR_ACTOR_DIED": RayJobInfrastructureError,
+    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": RayJobInfrastructureError,
+    "JOB_ENTRYPOINT_COMMAND_START_ERROR": RayJobInfrastructureError,
+}
+"""Ray's ``JobErrorType`` by whose fault it is."""
+
+_KILLED = {-9, 137}
+
+
+def error_of(
+    info: JobInfo, *, cluster: str, last_lines: Sequence[str] = ()
+) -> ExecutionError | None:
+    """Return the error that the job's end means, None if it succeeded or still runs.
+
+    :param info: The job as it ended.
+    :param cluster: The dashboard URL, for the sentence.
+    :param last_lines: The last lines of its log.
+    """
+    if info.status == FAILED:
+        kind: type[ExecutionError] = CAUSES.get(info.error_type or "", RayJobFailedError)
+        hint = ""
+        if info.driver_exit_code in _KILLED:
+            hint = (
+                "Its process was killed with SIGKILL: often the node ran out of memory. Ask for "
+                "more with `memory`, or look at the node's kernel log."
+            )
+    elif info.status == STOPPED:
+        kind, hint = RayJobStoppedError, ""
+    else:
+        return None
+    return kind(
+        job_id=info.job_id,
+        cluster=cluster,
+        status=info.status,
+        error_type=info.error_type,
+        exit_code=info.driver_exit_code,
+        message=info.message,
+        last_lines=last_lines,
+        hint=hint,
+    )

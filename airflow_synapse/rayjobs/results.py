@@ -1,0 +1,33 @@
+"""An action's result: a file that the action runtime leaves beside the job's log."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from airflow_synapse.exceptions import RayLogNotFoundError
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.models import JobInfo
+
+
+def result_file(job_id: str) -> str:
+    """Return the name of a job's result in Ray's log directory."""
+    return f"airflow-synapse-result-{job_id}.json"
+
+
+async def read_result(
+    client: RayJobClient, info: JobInfo, *, max_bytes: int | None = None
+) -> bytes | None:
+    """Return the JSON document ``{"result": …}`` that the job's action left.
+
+    :param max_bytes: Return None for a larger one.
+    :raises RayLogNotFoundError: if there is none.
+    """
+    if info.driver_node_id is None:
+        raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
+    document = bytearray()
+    async with aclosing(client.read_file(info, result_file(info.job_id))) as chunks:
+        async for chunk in chunks:
+            document += chunk
+            if max_bytes is not None and len(document) > max_bytes:
+                return None
+    return bytes(document)

@@ -1,0 +1,109 @@
+"""What a trigger tells the task it watched for: one dict, written and read here. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    ExecutionError,
+    RayClusterUnreachableError,
+    RayJobNotFoundError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.models import SUCCEEDED, TERMINAL_STATUSES, JobInfo
+
+TIMEOUT = "TIMEOUT"
+NOT_FOUND = "NOT_FOUND"
+UNREACHABLE = "UNREACHABLE"
+ERROR = "ERROR"
+
+Event = dict[str, Any]
+
+_MAX_MESSAGE = 8_000
+_MAX_LINE = 500
+"""Characters of a message and of a last line that an event carries; events pass a database."""
+
+
+def event_of_end(
+    info: JobInfo, *, cluster: str, last_lines: Sequence[str] = (), result: Event | None = None
+) -> Event:
+    """Return the event of a job that ended.
+
+    :param result: ``{"result": …}`` if the job's result is small enough to travel along.
+    """
+    is_failure = info.status != SUCCEEDED
+    return {
+        "status": info.status,
+        "job_id": info.job_id,
+        "message": (info.message or "")[:_MAX_MESSAGE],
+        "error_type": info.error_type,
+        "driver_exit_code": info.driver_exit_code,
+        "cluster": cluster,
+        "last_lines": [line[:_MAX_LINE] for line in last_lines] if is_failure else [],
+        **(result or {}),
+    }
+
+
+def event_of_error(error: Exception, *, job_id: str, cluster: str | None) -> Event:
+    """Return the event of a watch that could not go on."""
+    status = ERROR
+    if isinstance(error, RayJobTimeoutError):
+        status = TIMEOUT
+    elif isinstance(error, RayJobNotFoundError):
+        status = NOT_FOUND
+    elif isinstance(error, RayClusterUnreachableError):
+        status = UNREACHABLE
+    text = str(error) if isinstance(error, AirflowSynapseError) else repr(error)
+    return {
+        "status": status,
+        "job_id": job_id,
+        "message": text[:_MAX_MESSAGE],
+        "error_type": None,
+        "driver_exit_code": None,
+        "cluster": cluster,
+        "reason": getattr(error, "reason", "") or text[:_MAX_MESSAGE],
+        "hint": getattr(error, "hint", ""),
+        "last_lines": [line[:_MAX_LINE] for line in getattr(error, "last_lines", ())],
+    }
+
+
+def error_of_event(event: Any) -> AirflowSynapseError | None:
+    """Return the error that an event means, None for a job that succeeded.
+
+    Whatever is not an event of ours is an error, too: an unknown end is no success.
+    """
+    if not isinstance(event, Mapping) or "status" not in event:
+        return ExecutionError(
+            reason=f"was watched by a trigger that ended with {event!r} instead of an event",
+            hint="Look at the triggerer's log.",
+        )
+    status, cluster = event["status"], event.get("cluster")
+    if status in TERMINAL_STATUSES:
+        info = JobInfo(
+            job_id=event.get("job_id", ""),
+            status=status,
+            message=event.get("message"),
+            error_type=event.get("error_type"),
+            driver_exit_code=event.get("driver_exit_code"),
+        )
+        return error_of(info, cluster=cluster or "", last_lines=event.get("last_lines") or ())
+    reason = event.get("reason") or event.get("message") or "ended without a reason"
+    facts: dict[str, Any] = {
+        "job_id": event.get("job_id"),
+        "reason": reason,
+        "hint": event.get("hint") or "",
+    }
+    if status == UNREACHABLE:
+        return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
+    kinds: dict[str, type[ExecutionError]] = {
+        TIMEOUT: RayJobTimeoutError,
+        NOT_FOUND: RayJobNotFoundError,
+        ERROR: ExecutionError,
+    }
+    if status not in kinds:
+        facts["reason"] = f"was watched by a trigger that ended with the unknown status {status!r}"
+    last_lines = event.get("last_lines") or ()
+    return kinds.get(status, ExecutionError)(cluster=cluster, last_lines=last_lines, **facts)

@@ -1,0 +1,176 @@
+"""Watches one Ray job in Airflow's triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayJobNotFoundError,
+    RayJobTimeoutError,
+    RayLogNotFoundError,
+)
+from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
+from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.results import read_result
+from airflow_synapse.rayjobs.submission import stop
+from airflow_synapse.triggers.events import Event, event_of_end, event_of_error
+from airflow_synapse.triggers.task_state import is_still_deferred
+
+MAX_RESULT_IN_EVENT = 32 * 1024
+"""Bytes of a result that travels in the event; a larger one is read by the worker."""
+
+
+class RayJobEvent(TriggerEvent):
+    """An event whose payload stays out of the log line with which Airflow announces events."""
+
+    def __repr__(self) -> str:
+        payload = self.payload if isinstance(self.payload, dict) else {}
+        return f"RayJobEvent<{payload.get('job_id')} {payload.get('status')}>"
+
+
+class RayJobTrigger(BaseTrigger):
+    """Waits for a Ray job to end, showing its log as it appears, and yields one event.
+
+    The event is a dict with ``status`` (``SUCCEEDED``, ``FAILED``, ``STOPPED``, ``TIMEOUT``,
+    ``NOT_FOUND``, ``UNREACHABLE`` or ``ERROR``), ``job_id``, ``message``, ``error_type``,
+    ``driver_exit_code``, and ``result`` if there is a small one.
+
+    :param job_id: The job's submission id.
+    :param ray_conn_id: The connection of its cluster.
+    :param poll_interval: Seconds between two looks at the job's status at most.
+    :param stream_logs: Whether to show the job's log in the task's log.
+    :param stop_on_kill: Whether to stop the job when a user kills the task.
+    :param fetch_result: Whether to add the action's result to the event.
+    :param deadlines: Absolute times (seconds since the epoch) by the name of the user's limit. When
+        one has passed, the job is stopped.
+    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        ray_conn_id: str = RayJobHook.default_conn_name,
+        *,
+        poll_interval: float = 5.0,
+        stream_logs: bool = True,
+        stop_on_kill: bool = True,
+        fetch_result: bool = True,
+        deadlines: Mapping[str, float] | None = None,
+        unreachable_timeout: float = 600.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
+        self.job_id = job_id
+        self.ray_conn_id = ray_conn_id
+        self.poll_interval = poll_interval
+        self.stream_logs = stream_logs
+        self.stop_on_kill = stop_on_kill
+        self.fetch_result = fetch_result
+        self.deadlines = dict(deadlines or {})
+        self.unreachable_timeout = unreachable_timeout
+        self._has_fired = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what another triggerer needs to go on."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "job_id": self.job_id,
+                "ray_conn_id": self.ray_conn_id,
+                "poll_interval": self.poll_interval,
+                "stream_logs": self.stream_logs,
+                "stop_on_kill": self.stop_on_kill,
+                "fetch_result": self.fetch_result,
+                "deadlines": self.deadlines,
+                "unreachable_timeout": self.unreachable_timeout,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch the job and yield the one event."""
+        connection: RayConnection | None = None
+        try:
+            connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+            event = await self._watch(connection)
+        except Exception as exc:  # whatever it is, the task has to hear of it
+            if not isinstance(exc, AirflowSynapseError):
+                self.log.exception("The watch of Ray job %s broke", self.job_id)
+            cluster = connection.cluster.dashboard_url if connection else None
+            event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
+        self._has_fired = True
+        yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
+
+    async def _watch(self, connection: RayConnection) -> Event:
+        options = WatchOptions(
+            poll_interval=self.poll_interval,
+            stream_logs=self.stream_logs,
+            unreachable_timeout=self.unreachable_timeout,
+            deadlines=self.deadlines,
+        )
+        async with RayJobClient(connection.cluster) as client:
+            watcher = JobWatcher(
+                client, self.job_id, options=options, emit=self._show, logger=self.log
+            )
+            try:
+                info = await watcher.watch()
+            except RayJobTimeoutError:
+                await self._stop(client)
+                raise
+            return event_of_end(
+                info,
+                cluster=connection.cluster.dashboard_url,
+                last_lines=watcher.last_lines,
+                result=await self._small_result(client, info),
+            )
+
+    def _show(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.log.info(line)  # noqa: G004, RUF100  # a line of the job, not a format
+
+    async def _small_result(self, client: RayJobClient, info: JobInfo) -> Event | None:
+        """Return ``{"result": …}``, None where the worker has to look for itself."""
+        if not self.fetch_result or info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
+            return None
+        try:
+            document = await read_result(client, info, max_bytes=MAX_RESULT_IN_EVENT)
+        except AirflowSynapseError as exc:
+            level = self.log.warning if isinstance(exc, RayLogNotFoundError) else self.log.debug
+            level("The job's result was not read here: %s", exc)
+            return None
+        return json.loads(document) if document is not None else None
+
+    async def _stop(self, client: RayJobClient) -> None:
+        """Stop the job and say how that went; what can't be stopped is named loudly."""
+        try:
+            was_running = await stop(client, self.job_id)
+        except RayJobNotFoundError:
+            self.log.info("Ray job %s is gone, so there is nothing to stop.", self.job_id)
+        except AirflowSynapseError as exc:
+            self.log.error("Ray job %s may be left behind: %s", self.job_id, exc)  # noqa: TRY400
+        else:
+            self.log.info(
+                "Ray job %s %s.", self.job_id, "was stopped" if was_running else "had already ended"
+            )
+
+    async def on_kill(self) -> None:
+        """Stop the job, if a user killed the task.
+
+        Also fires when a slow triggerer's triggers are handed to another one
+        (apache/airflow#73454); then the task is still deferred and the job must go on.
+        """
+        if self._has_fired or not self.stop_on_kill:
+            return
+        if await is_still_deferred(self.task_instance):
+            self.log.info("The task is still deferred, so Ray job %s goes on.", self.job_id)
+            return
+        connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+        async with RayJobClient(connection.cluster) as client:
+            await asyncio.shield(self._stop(client))
