@@ -1,0 +1,1 @@
+"""Real Ray and Airflow on this machine, started, watched and cleaned up. Not shipped."""
