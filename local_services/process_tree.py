@@ -51,4 +51,4 @@ def _descendants(pid: int) -> set[int]:
 
 
 def _has_tag(process: psutil.Process, tag: str) -> bool:
-    return process.environ().get(TAG_VARIABLE) == tag
+    return bool(process.environ().get(TAG_VARIABLE) == tag)

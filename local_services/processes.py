@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -82,10 +83,8 @@ class ServiceProcess:
         """Ask the command to end (SIGTERM), then kill what is left after ``grace`` seconds."""
         if self._process is not None and self.is_running:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:

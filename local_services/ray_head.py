@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 
@@ -49,8 +51,8 @@ class RayHead:
         start_timeout: float = 90.0,
     ) -> None:
         self.auth_token = auth_token
-        # Not resolved: a virtual environment's python is a link.
-        self._python = Path(os.path.abspath(python))
+        # Not resolved: a virtual environment's python is a link to one that lacks its packages.
+        self._python = Path.cwd() / python
         self._num_cpus = num_cpus
         self._num_gpus = num_gpus
         self._resources = dict(resources or {})
@@ -208,13 +210,13 @@ class RayHead:
         for what, url in steps.items():
             self._on_progress(f"Ray at {self.dashboard_url}: waiting for {what}")
             left = max(0.0, deadline - time.monotonic())
-            process.wait_until(lambda url=url: self._answers(url), what=what, timeout=left)
+            process.wait_until(functools.partial(self._answers, url), what=what, timeout=left)
 
     def _answers(self, url: str) -> bool:
         headers = {"Authorization": f"Bearer {self.auth_token}"} if self.auth_token else {}
         request = urllib.request.Request(url, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as response:
-                return response.status == 200
+                return bool(response.status == HTTPStatus.OK)
         except OSError:
             return False
