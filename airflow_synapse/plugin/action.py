@@ -112,8 +112,8 @@ def build_runtime_env(
         generated[manager] = {"packages": lines, **options}
     if manifest and manifest.env:
         generated["env_vars"] = dict(manifest.env)
-    own = _with_requirements_read(manifest.runtime_env, folder) if manifest else {}
-    given = _with_requirements_read(runtime_env or {}, folder)
+    own = _readable(manifest.runtime_env, folder) if manifest else {}
+    given = _readable(runtime_env or {}, folder)
     return generated, own, {"env_vars": _env_vars(env)} if env else {}, given
 
 
@@ -174,14 +174,19 @@ def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | 
     return found
 
 
-def _with_requirements_read(runtime_env: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    # A name of a requirements file would be looked up on the cluster's head node.
-    return {
-        key: {"packages": _lines_of_named(folder, value)}
-        if key in PACKAGE_MANAGERS and isinstance(value, str)
-        else value
-        for key, value in runtime_env.items()
-    }
+def _readable(runtime_env: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    # As Ray takes it: a requirements file, which would be looked up on the cluster's head node,
+    # is read here, and numbers and bools among the env_vars become text.
+    plain = dict(runtime_env)
+    for key in PACKAGE_MANAGERS:
+        if isinstance(plain.get(key), str):
+            plain[key] = {"packages": _lines_of_named(folder, plain[key])}
+    if isinstance(plain.get("env_vars"), Mapping):
+        plain["env_vars"] = {
+            name: scalar_text(value) if isinstance(value, (int, float)) else value
+            for name, value in plain["env_vars"].items()
+        }
+    return plain
 
 
 def _lines_of_named(folder: Path | None, name: str) -> list[str]:

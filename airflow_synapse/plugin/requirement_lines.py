@@ -52,8 +52,8 @@ class BadLineError(Exception):
     """A line that can't be used; where it stands is told by who reads the file."""
 
     def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = without_credentials(reason)
+        super().__init__(self.reason)
         self.hint = hint
 
 
@@ -160,7 +160,7 @@ class _OptionParser(optparse.OptionParser):
     found: list[tuple[str, str]]
 
     def error(self, msg: str) -> NoReturn:
-        raise BadLineError(f"pip can't read it: {without_credentials(msg)}")
+        raise BadLineError(f"pip can't read it: {msg}")
 
 
 def _note(option: optparse.Option, _given: str, value: Any, parser: Any) -> None:

@@ -63,7 +63,7 @@ class _File:
                     path=f"{self.path}:{line.number}",
                     reason=f"{without_credentials(line.text)!r}: {exc.reason}",
                     hint=exc.hint,
-                ) from exc.__cause__
+                ) from None  # what it came from may show credentials
 
     def _line(self, line: Line) -> Iterator[str]:
         requirement, options = split_options(line.text)
@@ -202,4 +202,4 @@ def _check_marker(marker: str) -> None:
 
 
 def _first_line(exc: Exception) -> str:
-    return without_credentials(str(exc).strip().partition("\n")[0])
+    return str(exc).strip().partition("\n")[0]
