@@ -1,0 +1,1 @@
+"""Pretended parts that tests stand on: a Ray dashboard and a bad network."""
