@@ -8,27 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from tests.support.faults import (
-    Answer,
-    CutBody,
-    Delay,
-    Fault,
-    FaultPlan,
-    Hang,
-    LoseAnswer,
-    Reset,
-    reset_connection,
-)
 from tests.support.stub_jobs import NODE_ID, JobScript, StubJob, runtime_env_failure
+from tests.support.stub_server import StubServer, text_answer, write_part
 
 GET_JOB = "GET /api/jobs/{job_id}"
 LIST_JOBS = "GET /api/jobs/"
@@ -58,24 +45,9 @@ _SUBMIT_FIELDS = {
 }
 _LONGEST_FILE_NAME = 255
 _FOLLOW_INTERVAL = 0.02
-_bytes_until_cut: ContextVar[int | None] = ContextVar("bytes_until_cut", default=None)
-"""How much of the body the fault of the request at hand lets through."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True)
-class Call:
-    """One request that was made, in order of arrival."""
-
-    route: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    at: float
-
-
-class StubDashboard:
+class StubDashboard(StubServer):
     """A dashboard and the agent of its only node, each on a port of its own.
 
     ``async with`` runs it in the event loop of the test, ``with`` in a thread of its own.
@@ -92,21 +64,15 @@ class StubDashboard:
         max_log_requests: int = 100,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.token = token
+        super().__init__(token=token, clock=clock)
         self.max_log_requests = max_log_requests
         self.jobs: dict[str, StubJob] = {}
         self.packages: dict[str, bytes] = {}
         self.files: dict[str, bytes] = {}
-        self.calls: list[Call] = []
         self.url = ""
         self.agent_url = ""
         self.open_log_requests = 0
-        self._clock = clock
         self._scripts: dict[str | None, JobScript] = {None: JobScript()}
-        self._faults = FaultPlan()
-        self._runners: list[web.AppRunner] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
 
     # What a test tells it
 
@@ -128,29 +94,9 @@ class StubDashboard:
         self.packages.clear()
         self.files.clear()
 
-    def inject(self, fault: Fault, *, times: int | None = 1, route: str = "*") -> None:
-        """Let the next requests of this route go wrong; with ``times=None`` until :meth:`heal`."""
-        self._faults.add(fault, times=times, route=route)
-
-    def heal(self) -> None:
-        """Let nothing go wrong any more."""
-        self._faults.clear()
-
-    # What a test asks it
-
-    def count(self, route: str = "*") -> int:
-        """How many requests were made of this route."""
-        return len([call for call in self.calls if route in {"*", call.route}])
-
-    def last_call(self, route: str = "*") -> Call:
-        """The last request of this route."""
-        return [call for call in self.calls if route in {"*", call.route}][-1]
-
-    # Starting and stopping
-
-    async def __aenter__(self) -> StubDashboard:
-        self.agent_url = await self._serve([(AGENT_LOG, self._agent_log)])
-        self.url = await self._serve(
+    async def open_ports(self) -> None:
+        self.agent_url = await self.serve([(AGENT_LOG, self._agent_log)])
+        self.url = await self.serve(
             [
                 (VERSION, self._version),
                 (GET_PACKAGE, self._get_package),
@@ -163,75 +109,6 @@ class StubDashboard:
                 (LOGS, self._logs),
             ]
         )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
-        self._runners.clear()
-
-    def __enter__(self) -> StubDashboard:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.__aenter__(), self._loop).result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._loop is not None
-        assert self._thread is not None
-        asyncio.run_coroutine_threadsafe(self.__aexit__(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _serve(self, routes: list[tuple[str, Handler]]) -> str:
-        middlewares = [self._note_and_harm, self._ask_for_token]
-        app = web.Application(middlewares=middlewares, client_max_size=100 * 1024**2)
-        for route, handler in routes:
-            method, _, path = route.partition(" ")
-            app.router.add_route(method, path, handler)
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0
-        )
-        self._runners.append(runner)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
-        await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-    # What comes before any answer
-
-    @web.middleware
-    async def _note_and_harm(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = _route_of(request)
-        call = Call(route, request.path, dict(request.query), dict(request.headers), self._clock())
-        self.calls.append(call)
-        match self._faults.take(route):
-            case Answer(status, body, headers):
-                return web.Response(status=status, body=body, headers=headers)
-            case Hang():
-                await asyncio.Event().wait()
-            case Reset():
-                return reset_connection(request)
-            case LoseAnswer():
-                await handler(request)
-                return reset_connection(request)
-            case CutBody(after):
-                return await _answer_cut(request, handler, after)
-            case Delay(seconds):
-                await asyncio.sleep(seconds)
-        return await handler(request)
-
-    @web.middleware
-    async def _ask_for_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self.token is not None:
-            given = request.headers.get("Authorization")
-            if not given:
-                return _text(401, "Unauthorized: Missing authentication token")
-            if given != f"Bearer {self.token}":
-                return _text(403, "Forbidden: Invalid authentication token")
-        return await handler(request)
 
     # Jobs
 
@@ -248,11 +125,11 @@ class StubDashboard:
     async def _submit(self, request: web.Request) -> web.Response:
         body = {name: value for name, value in (await request.json()).items() if value is not None}
         if problem := _problem_of(body):
-            return _text(400, f"Traceback (most recent call last):\nTypeError: {problem}\n")
+            return text_answer(400, f"Traceback (most recent call last):\nTypeError: {problem}\n")
         job_id = body.get("submission_id") or body.get("job_id")
         job_id = job_id or "raysubmit_" + secrets.token_hex(8)
         if job_id in self.jobs:
-            return _text(
+            return text_answer(
                 500,
                 "Traceback (most recent call last):\nRuntimeError: Request failed with status code "
                 "400: Traceback (most recent call last):\nValueError: Job with submission_id "
@@ -262,7 +139,9 @@ class StubDashboard:
         if "/" in job_id or len(log_name) > _LONGEST_FILE_NAME:
             # Ray notes the job before it finds that it can't write its log.
             self._start_job(job_id, body, JobScript(pending=float("inf"), stop_delay=float("inf")))
-            return _text(500, f"Traceback (most recent call last):\nOSError: {log_name!r}\n.\n")
+            return text_answer(
+                500, f"Traceback (most recent call last):\nOSError: {log_name!r}\n.\n"
+            )
         script = self._scripts.get(job_id, self._scripts[None])
         if missing := self._missing_package(body.get("runtime_env") or {}):
             script = runtime_env_failure(f"OSError: Failed to download … {missing} from the GCS")
@@ -300,7 +179,7 @@ class StubDashboard:
             return _no_such_job(request)
         status = job.status
         if status in {"PENDING", "RUNNING"}:
-            return _text(
+            return text_answer(
                 500,
                 "Traceback (most recent call last):\nRuntimeError: Attempted to delete job "
                 f"'{job.job_id}', but it is in a non-terminal state {status}.\n.\n",
@@ -316,7 +195,7 @@ class StubDashboard:
         uri = "{protocol}://{name}".format(**request.match_info)
         if uri in self.packages:
             return web.Response()
-        return _text(404, f"Package {uri} does not exist")
+        return text_answer(404, f"Package {uri} does not exist")
 
     async def _put_package(self, request: web.Request) -> web.Response:
         self.packages["{protocol}://{name}".format(**request.match_info)] = await request.read()
@@ -348,16 +227,16 @@ class StubDashboard:
         if not filename or not node_id:
             raise ValueError("Ray answers 500 here, and so does aiohttp for us")
         if node_id != NODE_ID:
-            return _text(500, f"Agent for node id: {node_id} doesn't exist.")
+            return text_answer(500, f"Agent for node id: {node_id} doesn't exist.")
         content = self._file(filename)
         if content is None:
-            return _text(500, f"A file is not found at: {LOG_DIR}/{filename}")
+            return text_answer(500, f"A file is not found at: {LOG_DIR}/{filename}")
         response = web.StreamResponse(
             headers={"Content-Disposition": 'attachment; filename="file.txt"'}
         )
         response.content_type = "text/plain"
         start = 0 if lines == -1 else len(content) - len(_last_lines(content, lines))
-        await _write(request, response, content[start:])
+        await write_part(request, response, content[start:])
         if request.match_info["media_type"] == "stream":
             await self._follow(request, response, filename, len(content))
         return response
@@ -368,7 +247,7 @@ class StubDashboard:
         while request.transport is not None and not request.transport.is_closing():
             content = self._file(filename) or b""
             if len(content) > position:
-                await _write(request, response, content[position:])
+                await write_part(request, response, content[position:])
                 position = len(content)
             await asyncio.sleep(min(_FOLLOW_INTERVAL, float(request.query.get("interval", 1))))
 
@@ -386,21 +265,12 @@ class StubDashboard:
         return web.Response(status=206, body=content[start:stop], headers=headers)
 
 
-def _route_of(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return f"{request.method} {resource.canonical if resource else request.path}"
-
-
 def _driver_log(job_id: str) -> str:
     return f"job-driver-{job_id}.log"
 
 
-def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text)
-
-
 def _no_such_job(request: web.Request) -> web.Response:
-    return _text(404, f"Job {request.match_info['job_id']} does not exist")
+    return text_answer(404, f"Job {request.match_info['job_id']} does not exist")
 
 
 def _problem_of(body: Mapping[str, Any]) -> str | None:
@@ -418,39 +288,6 @@ def _problem_of(body: Mapping[str, Any]) -> str | None:
 
 def _last_lines(content: bytes, count: int) -> bytes:
     return b"".join(content.splitlines(keepends=True)[-count:])
-
-
-async def _write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-    """Send a part of a body, or as much of it as the fault of this request lets through."""
-    if not response.prepared:
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-    allowed = _bytes_until_cut.get()
-    if allowed is None:
-        await response.write(data)
-        return
-    await response.write(data[:allowed])
-    _bytes_until_cut.set(max(0, allowed - len(data)))
-    if len(data) >= allowed and request.transport is not None:
-        request.transport.close()
-
-
-async def _answer_cut(request: web.Request, handler: Handler, after: int) -> web.StreamResponse:
-    token = _bytes_until_cut.set(after)
-    try:
-        response = await handler(request)
-    finally:
-        _bytes_until_cut.reset(token)
-    if isinstance(response, web.Response) and not response.prepared:
-        whole = response.body if isinstance(response.body, bytes) else b""
-        cut = web.StreamResponse(status=response.status, headers=response.headers)
-        cut.content_length = len(whole) + 1
-        await cut.prepare(request)
-        await cut.write(whole[:after])
-        response = cut
-    if request.transport is not None:
-        request.transport.close()
-    return response
 
 
 def encode(value: Any) -> bytes:
