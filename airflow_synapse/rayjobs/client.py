@@ -30,6 +30,9 @@ _UPLOAD_CHUNK = 256 * 1024
 _STREAM_INTERVAL = 0.2
 """Seconds between two looks of Ray's agent for new bytes of a followed file."""
 
+_NO_TIMEOUT = "86400"
+"""Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
+
 _REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
@@ -191,9 +194,10 @@ class RayJobClient:
             "node_id": info.driver_node_id or "",
             "filename": filename,
             "lines": str(last_lines if last_lines is not None else -1),
-            "interval": str(_STREAM_INTERVAL),
-            "timeout": "86400",
+            "timeout": _NO_TIMEOUT,
         }
+        if follow:
+            query["interval"] = str(_STREAM_INTERVAL)  # the file route answers it with 500
         timeout = aiohttp.ClientTimeout(
             total=None,
             connect=self.cluster.request_timeout,

@@ -58,7 +58,7 @@ class Package:
                     reason="a file of its package changed while it was packed",
                     hint="Submit it again when nothing writes into the folder.",
                 )
-            if path.stat().st_size > MAX_PACKAGE_BYTES:
+            if path.stat().st_size >= MAX_PACKAGE_BYTES:
                 raise RayJobSubmissionError(
                     reason=f"its package is a zip of {_mib(path.stat().st_size)}, and Ray's "
                     f"dashboard takes {_mib(MAX_PACKAGE_BYTES)}"
