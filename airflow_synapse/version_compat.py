@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow import __version__
+from airflow.configuration import conf
 from packaging.version import Version
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.connection import Connection
 
+__all__ = ["SENSORS_LIVE_IN_TRIGGERER", "TRIGGERS_HAVE_ON_KILL", "aget_connection", "conf"]
+
 _installed = Version(Version(__version__).base_version)
 
-AIRFLOW_V_3_2_PLUS = _installed >= Version("3.2.0")
-AIRFLOW_V_3_3_PLUS = _installed >= Version("3.3.0")
+_IS_3_3_PLUS = _installed >= Version("3.3.0")
 
-TRIGGERS_HAVE_ON_KILL = AIRFLOW_V_3_3_PLUS
+TRIGGERS_HAVE_ON_KILL = _IS_3_3_PLUS
 """Whether the triggerer calls ``BaseTrigger.on_kill`` when a user kills a deferred task."""
 
-SENSORS_LIVE_IN_TRIGGERER = AIRFLOW_V_3_3_PLUS
+SENSORS_LIVE_IN_TRIGGERER = _IS_3_3_PLUS
 """Whether a task with mapped or templated arguments can start and end in the triggerer."""
 
 

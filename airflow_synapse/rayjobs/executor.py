@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import queue
-import threading
-import time
 import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
-from airflow_synapse.exceptions import (
-    ExecutionError,
-    RayClusterUnreachableError,
-    RayJobTimeoutError,
-    RayLogNotFoundError,
-)
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
+from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.failures import error_of
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, OutageLog, WatchOptions, outlast
-from airflow_synapse.rayjobs.log_follower import Emit, read_from, read_last_lines
-from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
+from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.packages import Package
 from airflow_synapse.rayjobs.preparation import (
     JobRequest,
@@ -40,273 +24,10 @@ from airflow_synapse.rayjobs.preparation import (
     prepare_entrypoint,
 )
 from airflow_synapse.rayjobs.resources import Resources
-from airflow_synapse.rayjobs.results import read_result
 
-T = TypeVar("T")
+__all__ = ["BaseRayExecutor", "RayJobExecutor"]
+
 log = logging.getLogger(__name__)
-
-_WAIT_POLL_INTERVAL = 2.0
-_MAX_BATCHES = 64
-"""Batches of lines that wait for a slow reader of :meth:`BaseRayExecutor.stream_logs`."""
-
-
-class BaseRayExecutor(ABC):
-    """Everything about jobs on one cluster that needs no plugin.
-
-    Each call opens its own connection; inside ``with executor:`` one connection serves all calls.
-    Every call but :meth:`wait`, :meth:`get_logs` and :meth:`stream_logs` ends within
-    ``request_timeout``, even if the server accepts and never answers. ``RAY_ADDRESS`` and
-    ``RAY_API_SERVER_ADDRESS`` have no say here.
-
-    :param cluster: Where the cluster's dashboard is and how to be let in.
-    :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
-        raises at once.
-    """
-
-    def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
-        self.cluster = cluster
-        self.unreachable_timeout = unreachable_timeout
-        self._stack: ExitStack | None = None
-        self._portal: BlockingPortal | None = None
-        self._client: RayJobClient | None = None
-
-    def __enter__(self) -> BaseRayExecutor:
-        self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal())
-        self._client = RayJobClient(self.cluster)
-        self._stack.callback(self._portal.call, self._client.close)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        stack, self._stack, self._portal, self._client = self._stack, None, None, None
-        if stack is not None:
-            stack.close()
-
-    @abstractmethod
-    def submit(
-        self,
-        action_name: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        job_id: str | None = None,
-        **kwargs: Any,
-    ) -> str:
-        """Start an action as a job and return the job's id."""
-
-    def get_status(self, job_id: str) -> str:
-        """Return Ray's status of the job: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        """
-        return self.get_info(job_id).status
-
-    def get_info(self, job_id: str) -> JobInfo:
-        """Return all that the cluster tells about the job.
-
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        """
-        return self._call(lambda client: client.get_info(job_id))
-
-    def find_info(self, job_id: str) -> JobInfo | None:
-        """Return all that the cluster tells about the job, None if it does not know it."""
-        return self._call(lambda client: client.find_info(job_id))
-
-    def get_logs(self, job_id: str) -> str:
-        """Return the whole log of the job so far, or Ray's message if it never had one.
-
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        :raises RayLogNotFoundError: if the log or its node is gone.
-        """
-
-        async def read(client: RayJobClient) -> str:
-            info = await client.get_info(job_id)
-            if info.driver_node_id is None:
-                return info.message or ""
-            log_bytes = bytearray()
-            async for chunk in read_from(client, info, 0):
-                log_bytes += chunk
-            return log_bytes.decode("utf-8", "backslashreplace")
-
-        return self._call(read)
-
-    def get_last_lines(self, job_id: str) -> list[str]:
-        """Return the last lines of the job's log, or of Ray's message if it never had one."""
-
-        async def read(client: RayJobClient) -> list[str]:
-            return await read_last_lines(client, await client.get_info(job_id))
-
-        return self._call(read)
-
-    def stream_logs(self, job_id: str) -> Iterator[str]:
-        """Yield the lines of the job's log as they appear, until it has ended and all are out.
-
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        """
-        batches: queue.Queue[Sequence[str] | None] = queue.Queue(_MAX_BATCHES)
-        is_closed = threading.Event()
-
-        def hand_over(batch: Sequence[str] | None) -> None:
-            is_taken = False
-            while not is_taken and not is_closed.is_set():
-                with suppress(queue.Full):
-                    batches.put(batch, timeout=0.2)
-                    is_taken = True
-
-        with start_blocking_portal() as portal:
-            watch = portal.start_task_soon(self._watch, job_id, hand_over)
-            watch.add_done_callback(lambda _: hand_over(None))
-            try:
-                while (batch := batches.get()) is not None:
-                    yield from batch
-                watch.result()
-            finally:
-                is_closed.set()
-                watch.cancel()
-
-    def get_result(self, job_id: str) -> Any:
-        """Return what the job's action returned.
-
-        :raises ExecutionError: if it left no result, because it still runs, failed or runs no
-            plugin action.
-        """
-
-        async def read(client: RayJobClient) -> Any:
-            info = await client.get_info(job_id)
-            try:
-                return json.loads(await read_result(client, info) or b"{}")["result"]
-            except RayLogNotFoundError as exc:
-                raise ExecutionError(
-                    job_id=job_id,
-                    cluster=self.cluster.dashboard_url,
-                    status=info.status,
-                    reason=f"is {info.status} and has left no result",
-                    hint="Only plugin actions that ended SUCCEEDED leave one, on their node.",
-                ) from exc
-
-        return self._call(read)
-
-    def stop(self, job_id: str) -> bool:
-        """Stop the job and see that it is stopped.
-
-        :return: True if it was running and is now stopped, False if it had ended.
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        :raises RayJobTimeoutError: if it did not end within ``request_timeout``, as a job that
-            waits for resources does not.
-        """
-        return self._call(lambda client: submission.stop(client, job_id))
-
-    def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
-        """Wait for the job to end and return its status, SUCCEEDED.
-
-        :param timeout_seconds: How long to wait. The job keeps running when it is over.
-        :raises RayJobFailedError: if it FAILED.
-        :raises RayJobStoppedError: if it was STOPPED.
-        :raises RayJobTimeoutError: if time ran out.
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        """
-        impatient = replace(
-            self.cluster, request_timeout=min(self.cluster.request_timeout, timeout_seconds)
-        )
-        options = WatchOptions(
-            poll_interval=_WAIT_POLL_INTERVAL,
-            stream_logs=False,
-            unreachable_timeout=timeout_seconds,
-            deadlines={"timeout_seconds": time.time() + timeout_seconds},
-        )
-
-        async def watch() -> tuple[JobInfo, Sequence[str]]:
-            async with RayJobClient(impatient) as client:
-                watcher = JobWatcher(client, job_id, options=options, emit=_drop, logger=log)
-                return await watcher.watch(), watcher.last_lines
-
-        try:
-            info, last_lines = self._cross(watch)
-        except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
-            raise self._not_ended(job_id, timeout_seconds, exc) from exc
-        error = error_of(info, cluster=self.cluster.dashboard_url, last_lines=last_lines)
-        if error is not None:
-            raise error
-        return info.status
-
-    def list_jobs(self) -> list[JobInfo]:
-        """Return all submission jobs that the cluster remembers."""
-        return self._call(lambda client: client.list_jobs())
-
-    def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job. Its id can't be used again.
-
-        :raises RayJobNotFoundError: if the cluster does not know the job.
-        :raises RayJobSubmissionError: if the job has not ended.
-        """
-        return self._call(lambda client: client.delete(job_id))
-
-    def get_version(self) -> str:
-        """Return the version of Ray that the cluster runs."""
-        return str(self._call(lambda client: client.get_version())["ray_version"])
-
-    def watch(
-        self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger
-    ) -> tuple[JobInfo, Sequence[str]]:
-        """Watch the job to its end; see :class:`~airflow_synapse.rayjobs.job_watcher.JobWatcher`.
-
-        :return: The job as it ended, and the last lines of its log.
-        """
-
-        async def watch() -> tuple[JobInfo, Sequence[str]]:
-            async with RayJobClient(self.cluster) as client:
-                watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=logger)
-                return await watcher.watch(), watcher.last_lines
-
-        return self._cross(watch)
-
-    async def _watch(self, job_id: str, emit: Emit) -> JobInfo:
-        async with RayJobClient(self.cluster) as client:
-            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL)
-            watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=log)
-            return await watcher.watch()
-
-    def _call(self, work: Callable[[RayJobClient], Awaitable[T]]) -> T:
-        """Do async work with a client, through outages if that was asked for."""
-
-        async def patiently(client: RayJobClient) -> T:
-            if not self.unreachable_timeout:
-                return await work(client)
-            return await outlast(OutageLog(log, self.unreachable_timeout), lambda: work(client))
-
-        async def with_own_client() -> T:
-            async with RayJobClient(self.cluster) as client:
-                return await patiently(client)
-
-        client = self._client
-        if client is None:
-            return self._cross(with_own_client)
-        return self._cross(lambda: patiently(client))
-
-    def _cross(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run async work from sync code: the one place where the two meet.
-
-        A thread of its own, so that it works inside a running event loop (a notebook) and inside a
-        signal handler, and so that an exception in this thread (Ctrl-C, a task's timeout) cancels
-        the work.
-        """
-        if self._portal is not None:
-            return self._portal.call(work)
-        with start_blocking_portal() as portal:
-            return portal.call(work)
-
-    def _not_ended(
-        self, job_id: str, seconds: float, cause: RayClusterUnreachableError | RayJobTimeoutError
-    ) -> RayJobTimeoutError:
-        reason = f"has not ended within {seconds:g} s"
-        if isinstance(cause, RayClusterUnreachableError):
-            reason = f"could not be watched for {seconds:g} s: {cause.reason}"
-        return RayJobTimeoutError(
-            job_id=job_id,
-            cluster=self.cluster.dashboard_url,
-            status=getattr(cause, "status", None),
-            reason=reason,
-            hint="It was not stopped.",
-        )
 
 
 class RayJobExecutor(BaseRayExecutor):
@@ -420,8 +141,7 @@ class RayJobExecutor(BaseRayExecutor):
         :raises RayClusterUnreachableError: if it could not be found out whether it was started.
         """
         job_id = _job_id(job_id)
-        request = JobRequest.of(self.resources, self.metadata, kwargs)
-        return self._submit(prepare_action(self.source, request, action_name, params), job_id)
+        return self.submit_prepared(self.prepare_action(action_name, params, **kwargs), job_id)
 
     def submit_entrypoint(
         self, entrypoint: str, *, job_id: str | None = None, **kwargs: Any
@@ -431,10 +151,24 @@ class RayJobExecutor(BaseRayExecutor):
         :param entrypoint: The command. It runs in ``working_dir``, if there is one.
         """
         job_id = _job_id(job_id)
-        request = JobRequest.of(self.resources, self.metadata, kwargs)
-        return self._submit(prepare_entrypoint(self.source, request, entrypoint), job_id)
+        return self.submit_prepared(self.prepare_entrypoint(entrypoint, **kwargs), job_id)
 
-    def _submit(self, job: PreparedJob, job_id: str) -> str:
+    def prepare_action(
+        self, action_name: str, params: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> PreparedJob:
+        """Return an action as a job to be sent, so that bad input shows before anything is."""
+        request = JobRequest.of(self.resources, self.metadata, kwargs)
+        return prepare_action(self.source, request, action_name, params)
+
+    def prepare_entrypoint(self, entrypoint: str, **kwargs: Any) -> PreparedJob:
+        """Return a shell command as a job to be sent."""
+        request = JobRequest.of(self.resources, self.metadata, kwargs)
+        return prepare_entrypoint(self.source, request, entrypoint)
+
+    def submit_prepared(self, job: PreparedJob, job_id: str) -> str:
+        """Start a prepared job, once; see :meth:`submit`."""
+        check_new_job_id(job_id)
+
         async def send(client: RayJobClient) -> str:
             known = await client.find_info(job_id)
             if known is not None:
@@ -461,7 +195,3 @@ def _job_id(job_id: str | None) -> str:
     if job_id is None:
         return f"synapse-{uuid.uuid4().hex}"
     return check_new_job_id(job_id)
-
-
-def _drop(lines: Sequence[str]) -> None:
-    """Take lines that nobody asked for."""

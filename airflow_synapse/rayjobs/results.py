@@ -30,4 +30,6 @@ async def read_result(
             document += chunk
             if max_bytes is not None and len(document) > max_bytes:
                 return None
+    if not document:  # what the route answers now and then for a file that is not there
+        raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
     return bytes(document)

@@ -1,0 +1,50 @@
+"""Runs the actions of a plugin folder as Ray jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_synapse.operators.ray_job import RayJobOperator
+
+if TYPE_CHECKING:
+    from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.preparation import PreparedJob
+
+
+class SubmitPluginActionOperator(RayJobOperator):
+    """Runs one action of a plugin as a Ray job and returns what the action returned.
+
+    See :class:`~airflow_synapse.operators.ray_job.RayJobOperator` for all that jobs share.
+
+    :param action_name: An action of the plugin's manifest, or ``package.module:attribute``.
+    :param action_params: The action's keyword arguments, as JSON can hold them.
+    :param working_dir: The plugin's folder, or the URI of a ``.zip`` of it.
+    """
+
+    template_fields: Sequence[str] = (
+        "action_name",
+        "action_params",
+        *RayJobOperator.template_fields,
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "action_params": "json",
+        **RayJobOperator.template_fields_renderers,
+    }
+
+    def __init__(
+        self, *, action_name: str, action_params: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.action_name = action_name
+        self.action_params = action_params
+
+    def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
+        """Return the action as a job."""
+        return executor.prepare_action(self.action_name, self.action_params, metadata=metadata)
+
+    def result_of(self, event: Mapping[str, Any]) -> Any:
+        """Return the action's result, read from the cluster if it did not fit into the event."""
+        if "result" in event:
+            return event["result"]
+        return self._hook().get_result(event["job_id"])

@@ -1,0 +1,157 @@
+"""Waits for a Ray job that something else submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import BaseOperator, BaseSensorOperator
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralTimeout,
+)
+
+from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
+from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.links.ray_job import DASHBOARD_URL_KEY, RayJobLink
+from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.log_lines import LineAssembler
+from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
+from airflow_synapse.version_compat import conf
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_synapse.rayjobs.executor import RayJobExecutor
+
+
+class RayJobSensor(BaseSensorOperator):
+    """Waits for a Ray job to succeed; fails when the job FAILED or was STOPPED.
+
+    Killing the sensor does not stop the job: it belongs to somebody else.
+
+    :param job_id: The job's submission id.
+    :param ray_conn_id: The connection of its cluster.
+    :param poll_interval: Seconds between two looks at the job's status at most, when deferred. In
+        the worker ``poke_interval`` says so.
+    :param stream_logs: Whether to show the job's log in the task's log; not in reschedule mode.
+    :param deferrable: Whether to wait in the triggerer, by default as ``[operators]
+        default_deferrable`` says.
+    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "ray_conn_id")
+    operator_extra_links = (RayJobLink(),)
+    ui_color = "#dff0fb"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        ray_conn_id: str = RayJobHook.default_conn_name,
+        poll_interval: float = 5.0,
+        stream_logs: bool = True,
+        deferrable: bool | None = None,
+        unreachable_timeout: float = 600.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("poke_interval", poll_interval)
+        super().__init__(**kwargs)
+        if deferrable is None:
+            deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
+        self.job_id = job_id
+        self.ray_conn_id = ray_conn_id
+        self.poll_interval = poll_interval
+        self.stream_logs = stream_logs
+        self.deferrable = deferrable
+        self.unreachable_timeout = unreachable_timeout
+        self._log_lines = LineAssembler()
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the job, in the triggerer if deferrable."""
+        page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
+        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=page)
+        if self.deferrable:
+            self._defer()
+        return super().execute(context)
+
+    def _defer(self) -> NoReturn:
+        from airflow_synapse.triggers.ray_job import RayJobTrigger
+
+        self.defer(
+            trigger=RayJobTrigger(
+                self.job_id,
+                self.ray_conn_id,
+                poll_interval=self.poll_interval,
+                stream_logs=self.stream_logs,
+                stop_on_kill=False,
+                fetch_result=False,
+                unreachable_timeout=self.unreachable_timeout,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
+        """Return whether the job has succeeded.
+
+        :raises RayJobFailedError: if it FAILED.
+        """
+        hook = RayJobHook(self.ray_conn_id, unreachable_timeout=self.unreachable_timeout)
+        executor = hook.get_conn()
+        try:
+            info = executor.get_info(self.job_id)
+            if self.stream_logs and not self.reschedule:
+                self._show_new_lines(executor, info)
+            last_lines: list[str] = []
+            if info.is_terminal and info.status != SUCCEEDED:
+                last_lines = executor.get_last_lines(self.job_id)
+        except AirflowSynapseError as exc:
+            self._fail(exc)
+        error = error_of(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
+        if error is not None:
+            self._fail(error)
+        return info.status == SUCCEEDED
+
+    def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002  # Airflow's signature
+        """Turn the trigger's event into the end of the task."""
+        from airflow_synapse.triggers.events import error_of_event
+
+        error = error_of_event(event)
+        if error is not None:
+            self._fail(error)
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """Go on after the trigger.
+
+        Not as Airflow's sensors do: with ``soft_fail`` those skip on any AirflowException, a broken
+        triggerer included (apache/airflow#71255).
+        """
+        try:
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except TaskDeferralTimeout as exc:
+            limit = f"Ray job {self.job_id} has not ended within the sensor's {self.timeout:g} s"
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(limit) from exc
+            raise AirflowSensorTimeout(limit) from exc
+
+    def _show_new_lines(self, executor: RayJobExecutor, info: JobInfo) -> None:
+        try:
+            lines = executor.read_new_lines(info, self._log_lines)
+        except RayLogNotFoundError as exc:
+            self.log.debug("%s", exc)
+            return
+        for line in lines:
+            self.log.info(line)  # a line of the job, not a format
+
+    def _fail(self, error: AirflowSynapseError) -> NoReturn:
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(str(error)) from error
+        if isinstance(error, RayJobStoppedError):
+            raise AirflowFailException(str(error)) from error
+        raise error
