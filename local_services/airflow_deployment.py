@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,6 +39,8 @@ class AirflowDeployment:
     :param connections: By connection id, as URI or as the fields of a connection.
     :param config: Airflow configuration by ``AIRFLOW__SECTION__KEY``, and other environment.
     :param parallelism: How many tasks may run at once.
+    :param serve_logs: Whether scheduler and triggerer serve their logs, as on other machines they
+        have to. Here the API server reads the files anyway.
     :param python: The interpreter Airflow runs from.
     :param on_progress: Told what is waited for.
     :param start_timeout: Seconds a start may take.
@@ -50,6 +52,7 @@ class AirflowDeployment:
         connections: Mapping[str, str | Mapping[str, Any]] | None = None,
         config: Mapping[str, str] | None = None,
         parallelism: int = 4,
+        serve_logs: bool = False,
         python: str | Path = sys.executable,
         on_progress: Progress | None = None,
         start_timeout: float = 180.0,
@@ -58,6 +61,7 @@ class AirflowDeployment:
         self._connections = dict(connections or {})
         self._config = dict(config or {})
         self._parallelism = parallelism
+        self._log_server = () if serve_logs else ("--skip-serve-logs",)
         self._python = Path.cwd() / python
         self._on_progress = on_progress or (lambda _: None)
         self._start_timeout = start_timeout
@@ -195,6 +199,8 @@ class AirflowDeployment:
             "core__execution_api_server_url": f"{self.base_url}/execution/",
             "core__fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "database__sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db",
+            # We migrate it ourselves, while the API server is being imported.
+            "database__check_migrations": "False",
             "api__host": "127.0.0.1",
             "api__port": str(port),
             "api__base_url": self.base_url,
@@ -227,15 +233,17 @@ class AirflowDeployment:
         ]
 
     def _start(self) -> None:
-        self._on_progress("Airflow: creating its database")
         started = time.monotonic()
-        self.cli("db", "migrate", timeout=self._start_timeout)
-        self.step_seconds["database"] = time.monotonic() - started
         self.api_server = self._component("api-server")
         self.dag_processor = self._component("dag-processor")
-        self.scheduler = self._component("scheduler", "--skip-serve-logs")
-        self.triggerer = self._component("triggerer", "--skip-serve-logs")
-        for component in self._components():
+        self.scheduler = self._component("scheduler", *self._log_server)
+        self.triggerer = self._component("triggerer", *self._log_server)
+        # The API server, which takes longest to import, asks no database before it answers.
+        self.api_server.start()
+        self._on_progress("Airflow: creating its database")
+        self.cli("db", "migrate", timeout=self._start_timeout)
+        self.step_seconds["database"] = time.monotonic() - started
+        for component in (self.dag_processor, self.scheduler, self.triggerer):
             component.start()
         self._on_progress(f"Airflow at {self.base_url}: waiting for its API server")
         self._wait(self._answers, what="its API server", timeout=self._start_timeout)
