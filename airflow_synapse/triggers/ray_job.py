@@ -23,7 +23,7 @@ from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.results import read_result
 from airflow_synapse.rayjobs.submission import stop
 from airflow_synapse.triggers.events import Event, event_of_end, event_of_error
-from airflow_synapse.triggers.task_state import is_still_deferred
+from airflow_synapse.triggers.task_state import still_waits_for
 
 MAX_RESULT_IN_EVENT = 32 * 1024
 """Bytes of a result that travels in the event; a larger one is read by the worker."""
@@ -164,12 +164,12 @@ class RayJobTrigger(BaseTrigger):
         """Stop the job, if a user killed the task.
 
         Also fires when a slow triggerer's triggers are handed to another one
-        (apache/airflow#73454); then the task is still deferred and the job must go on.
+        (apache/airflow#73454); then the task still waits for the job, which must go on.
         """
         if self._has_fired or not self.stop_on_kill:
             return
-        if await is_still_deferred(self.task_instance):
-            self.log.info("The task is still deferred, so Ray job %s goes on.", self.job_id)
+        if await still_waits_for(self.task_instance, self.job_id):
+            self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
             return
         connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
         async with RayJobClient(connection.cluster) as client:

@@ -1,34 +1,56 @@
-"""Asks Airflow, from inside the triggerer, what became of a task instance."""
+"""Asks Airflow, from inside the triggerer, whether a task instance still waits for its job.
+
+Only by asynchronous paths: the SDK's synchronous calls raise inside ``on_kill``.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from airflow_synapse.links.ray_job import JOB_ID_KEY
 
-async def is_still_deferred(task_instance: Any) -> bool:
-    """Return whether the task instance is deferred in the try that this trigger belongs to.
+_DEFERRED = "deferred"
+
+
+async def still_waits_for(task_instance: Any, job_id: str) -> bool:
+    """Return whether the task instance is deferred and waits for this very job.
+
+    A cleared task may be deferred again by the time we ask, waiting for its next job. Each try
+    keeps the id of its job in XCom, which tells the two apart.
 
     :param task_instance: What the triggerer put into ``trigger.task_instance``; None for a trigger
         that runs outside Airflow, which no task waits for.
     """
-    if task_instance is None:
+    if task_instance is None or await _state(task_instance) != _DEFERRED:
         return False
+    from airflow.sdk.execution_time.xcom import XCom
+
+    current = await XCom.aget_one(
+        key=JOB_ID_KEY,
+        dag_id=task_instance.dag_id,
+        task_id=task_instance.task_id,
+        run_id=task_instance.run_id,
+        map_index=task_instance.map_index,
+    )
+    return current in (None, job_id)
+
+
+async def _state(task_instance: Any) -> str | None:
+    """Return the task instance's state, whatever try it is in."""
     from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    map_index = task_instance.map_index
+    is_mapped = task_instance.map_index is not None and task_instance.map_index >= 0
     answer = await SUPERVISOR_COMMS.asend(
         GetTaskStates(
             dag_id=task_instance.dag_id,
             task_ids=[task_instance.task_id],
             run_ids=[task_instance.run_id],
-            map_index=map_index if map_index is not None and map_index >= 0 else None,
+            map_index=task_instance.map_index if is_mapped else None,
         )
     )
     if not isinstance(answer, TaskStatesResult):
-        return False
+        return None
     states = answer.task_states.get(task_instance.run_id, {})
-    key = task_instance.task_id
-    if map_index is not None and map_index >= 0:
-        key = f"{key}_{map_index}"
-    return bool(states.get(key) == "deferred")
+    suffix = f"_{task_instance.map_index}" if is_mapped else ""
+    return states.get(f"{task_instance.task_id}{suffix}")
