@@ -29,6 +29,10 @@ MAX_RESULT_IN_EVENT = 32 * 1024
 """Bytes of a result that travels in the event; a larger one is read by the worker."""
 
 
+_kills: set[asyncio.Task[None]] = set()
+"""Kills under way: the event loop itself keeps only weak references to its tasks."""
+
+
 class RayJobEvent(TriggerEvent):
     """An event whose payload stays out of the log line with which Airflow announces events."""
 
@@ -163,14 +167,28 @@ class RayJobTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Stop the job, if a user killed the task.
 
-        Also fires when a slow triggerer's triggers are handed to another one
-        (apache/airflow#73454); then the task still waits for the job, which must go on.
+        The triggerer cancels a trigger again while it is busy here, as it sees it still running, so
+        the work goes on in a task of its own.
         """
         if self._has_fired or not self.stop_on_kill:
             return
-        if await still_waits_for(self.task_instance, self.job_id):
-            self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
-            return
-        connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
-        async with RayJobClient(connection.cluster) as client:
-            await asyncio.shield(self._stop(client))
+        work = asyncio.create_task(self._kill())
+        _kills.add(work)
+        work.add_done_callback(_kills.discard)
+        await asyncio.shield(work)
+
+    async def _kill(self) -> None:
+        """Stop the job unless the task still waits for it.
+
+        So it is when a slow triggerer's triggers are handed to another one
+        (apache/airflow#73454): then the job must go on.
+        """
+        try:
+            if await still_waits_for(self.task_instance, self.job_id):
+                self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
+                return
+            connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+            async with RayJobClient(connection.cluster) as client:
+                await self._stop(client)
+        except Exception:
+            self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)

@@ -53,4 +53,5 @@ async def _state(task_instance: Any) -> str | None:
         return None
     states = answer.task_states.get(task_instance.run_id, {})
     suffix = f"_{task_instance.map_index}" if is_mapped else ""
-    return states.get(f"{task_instance.task_id}{suffix}")
+    state: str | None = states.get(f"{task_instance.task_id}{suffix}")
+    return state
