@@ -58,7 +58,7 @@ class AirflowApi:
         self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None
     ) -> str:
         """Start a run and return its run id. A paused DAG's run stays queued."""
-        body = {"conf": dict(conf or {}), "logical_date": None}
+        body: dict[str, Any] = {"conf": dict(conf or {}), "logical_date": None}
         if run_id is not None:
             body["dag_run_id"] = run_id
         return str(self.post(f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
