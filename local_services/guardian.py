@@ -13,6 +13,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -35,10 +36,14 @@ def watch_folder(path: Path) -> None:
     _tell({"folder": str(path)})
 
 
+_lock = threading.Lock()
+
+
 def _tell(message: dict[str, object]) -> None:
-    pipe = _guardian_input()
-    pipe.write(json.dumps(message) + "\n")
-    pipe.flush()
+    with _lock:
+        pipe = _guardian_input()
+        pipe.write(json.dumps(message) + "\n")
+        pipe.flush()
 
 
 @functools.cache
