@@ -1,0 +1,1 @@
+"""Shows the provider at work: a real Ray, a real Airflow, the example DAGs."""
