@@ -159,11 +159,11 @@ class JobWatcher:
         try:
             while True:
                 info = await outlast(self._outages, lambda: self._client.get_info(self._job_id))
+                if info.is_terminal:
+                    break
                 if info.status != status:
                     status = info.status
                     self._logger.info("Ray job %s is %s.", self._job_id, status)
-                if info.is_terminal:
-                    break
                 self._check_deadlines(info)
                 if self._options.stream_logs and following is None and info.driver_node_id:
                     following = asyncio.create_task(self._follower.follow(info))
@@ -174,6 +174,7 @@ class JobWatcher:
             await _cancel(following)
             self._follower.close()
         await self._finish_log(info)
+        self._logger.info("Ray job %s is %s.", self._job_id, info.status)
         return info
 
     def _pace(self, began: float) -> float:
