@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
-
-JOB_ID_KEY = "job_id"
-"""XCom: the submission id of the task's job."""
-
-DASHBOARD_URL_KEY = "dashboard_url"
-"""XCom: the URL of the job's page in the Ray dashboard."""
 
 
 class RayJobLink(BaseOperatorLink):

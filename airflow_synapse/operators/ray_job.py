@@ -24,7 +24,8 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.links.ray_job import DASHBOARD_URL_KEY, JOB_ID_KEY, RayJobLink
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
+from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
 from airflow_synapse.operators.durations import to_number, to_seconds
 from airflow_synapse.rayjobs.models import JobInfo

@@ -16,7 +16,8 @@ from airflow.sdk.exceptions import (
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.links.ray_job import DASHBOARD_URL_KEY, RayJobLink
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo

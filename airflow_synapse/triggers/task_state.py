@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_synapse.links.ray_job import JOB_ID_KEY
+from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
 
 _DEFERRED = "deferred"
 
