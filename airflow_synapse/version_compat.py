@@ -11,17 +11,38 @@ from packaging.version import Version
 if TYPE_CHECKING:
     from airflow.sdk.definitions.connection import Connection
 
-__all__ = ["SENSORS_LIVE_IN_TRIGGERER", "TRIGGERS_HAVE_ON_KILL", "aget_connection", "conf"]
+try:  # Airflow 3.2 moved these
+    from airflow.sdk.exceptions import (
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+    )
+except ImportError:
+    from airflow.exceptions import (  # type: ignore[no-redef]  # of Airflow 3.1
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+    )
+
+__all__ = [
+    "TRIGGERS_HAVE_ON_KILL",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "aget_connection",
+    "conf",
+]
 
 _installed = Version(Version(__version__).base_version)
 
-_IS_3_3_PLUS = _installed >= Version("3.3.0")
-
-TRIGGERS_HAVE_ON_KILL = _IS_3_3_PLUS
+TRIGGERS_HAVE_ON_KILL = _installed >= Version("3.3.0")
 """Whether the triggerer calls ``BaseTrigger.on_kill`` when a user kills a deferred task."""
-
-SENSORS_LIVE_IN_TRIGGERER = _IS_3_3_PLUS
-"""Whether a task with mapped or templated arguments can start and end in the triggerer."""
 
 
 async def aget_connection(conn_id: str) -> Connection:

@@ -11,11 +11,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, XComArg
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
@@ -29,7 +24,13 @@ from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
 from airflow_synapse.operators.durations import to_number, to_seconds
 from airflow_synapse.rayjobs.models import JobInfo
-from airflow_synapse.version_compat import conf
+from airflow_synapse.version_compat import (
+    TRIGGERS_HAVE_ON_KILL,
+    AirflowFailException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    conf,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -293,6 +294,11 @@ class RayJobOperator(BaseOperator):
     def _defer(self, context: Context, job_id: str, deadlines: dict[str, float]) -> None:
         from airflow_synapse.triggers.ray_job import RayJobTrigger
 
+        if self.stop_on_kill and not TRIGGERS_HAVE_ON_KILL:
+            self.log.warning(
+                "On this version of Airflow, killing the task while it is deferred does not stop its "
+                "Ray job: triggers hear of it from Airflow 3.3 on."
+            )
         timeout = None
         if self.execution_timeout is not None:
             started = context["ti"].start_date.timestamp()

@@ -7,12 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseSensorOperator
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    TaskDeferralTimeout,
-)
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
 from airflow_synapse.hooks.ray_job import RayJobHook
@@ -21,7 +15,13 @@ from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
-from airflow_synapse.version_compat import conf
+from airflow_synapse.version_compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralTimeout,
+    conf,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
