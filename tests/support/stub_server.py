@@ -115,8 +115,9 @@ class StubServer:
         for route, handler in routes:
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, handler)
+        # For aiohttp a timeout of 0 is none at all.
         runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.0
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.01
         )
         self._runners.append(runner)
         await runner.setup()
