@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.job_watcher import WatchOptions
     from airflow_synapse.rayjobs.log_follower import Emit
     from airflow_synapse.rayjobs.models import JobInfo, Logger
+
+log = logging.getLogger(__name__)
 
 _PROBE_JOB = "airflow-synapse-connection-test"
 
@@ -42,6 +46,11 @@ class RayJobHook(BaseHook):
     @cached_property
     def connection(self) -> RayConnection:
         """What the Airflow connection says. For workers; triggers call :meth:`aget_ray_connection`."""
+        if _is_astro_provider_installed():
+            log.warning(
+                "astro-provider-ray is installed as well and has a connection type of the same name, "
+                "so the connection form may be its own. Connections written for it work here."
+            )
         return read_connection(self.get_connection(self.ray_conn_id))
 
     async def aget_ray_connection(self) -> RayConnection:
@@ -141,3 +150,8 @@ class RayJobHook(BaseHook):
     def delete(self, job_id: str) -> bool:
         """See :meth:`.BaseRayExecutor.delete`."""
         return self.get_conn().delete(job_id)
+
+
+@cache
+def _is_astro_provider_installed() -> bool:
+    return find_spec("ray_provider") is not None
