@@ -185,10 +185,13 @@ class RayJobExecutor(BaseRayExecutor):
 async def _upload(client: RayJobClient, package: Package) -> None:
     if await client.has_package(package.uri):
         return
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         path = await asyncio.to_thread(stack.enter_context, package.zipped())
         log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
         await client.upload_package(package.uri, path)
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
 def _job_id(job_id: str | None) -> str:
