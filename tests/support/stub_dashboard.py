@@ -53,7 +53,7 @@ class StubDashboard(StubServer):
     ``async with`` runs it in the event loop of the test, ``with`` in a thread of its own.
 
     :param token: Ask every caller for this bearer token.
-    :param max_log_requests: How many log requests may be under way at once.
+    :param max_log_requests: How many log requests are served at once; more wait.
     :param clock: What its jobs tell the time by.
     """
 
@@ -210,9 +210,10 @@ class StubDashboard(StubServer):
         return self.files.get(name)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        if self.open_log_requests >= self.max_log_requests:
-            message = f"Max number of in-progress requests={self.max_log_requests} reached. "
-            return web.json_response({"result": False, "msg": message}, status=429)
+        # Ray's dashboard has so many connections to the process that reads logs; who comes then
+        # waits for one without an answer.
+        while self.open_log_requests >= self.max_log_requests:
+            await asyncio.sleep(_FOLLOW_INTERVAL)
         self.open_log_requests += 1
         try:
             return await self._send_log(request)
@@ -244,7 +245,9 @@ class StubDashboard(StubServer):
     async def _follow(
         self, request: web.Request, response: web.StreamResponse, filename: str, position: int
     ) -> None:
-        while request.transport is not None and not request.transport.is_closing():
+        # As on Ray, a client that leaves is noticed when there is something to send, and so never
+        # if nobody writes to the file any more.
+        while True:
             content = self._file(filename) or b""
             if len(content) > position:
                 await write_part(request, response, content[position:])

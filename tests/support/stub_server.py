@@ -116,9 +116,7 @@ class StubServer:
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, handler)
         # For aiohttp a timeout of 0 is none at all.
-        runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.01
-        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         self._runners.append(runner)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
