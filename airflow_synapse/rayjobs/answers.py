@@ -23,6 +23,27 @@ class AbsentError(Exception):
     """Ray answered that it does not have the package."""
 
 
+class AgentUnusableError(Exception):
+    """The agent on a job's node can't be used from here; its files come by way of the dashboard."""
+
+
+def check_no_more(
+    status: int, headers: Mapping[str, str], position: int, job_id: str | None
+) -> None:
+    """See that an agent's answer without content means that ``position`` is the file's end.
+
+    :raises RayLogNotFoundError: if the file is empty or shorter.
+    :raises AgentUnusableError: if the agent did not serve the file at all.
+    """
+    size = headers.get("Content-Range", "").rpartition("/")[2]
+    if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not size.isdigit():
+        raise AgentUnusableError(f"it answered {status}")
+    if int(size) < max(position, 1):
+        raise RayLogNotFoundError(
+            job_id=job_id, reason=f"has a log of {size} bytes, of which {position} were read before"
+        )
+
+
 def refusal_told_by_ray(
     status: int, text: str, job_id: str | None, cluster: str
 ) -> Exception | None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -22,13 +23,20 @@ from airflow_synapse.exceptions import (
     RayJobSubmissionError,
 )
 from airflow_synapse.rayjobs.addresses import job_path, parse_dashboard_url
-from airflow_synapse.rayjobs.answers import AbsentError, location, refusal_told_by_ray, retry_after
+from airflow_synapse.rayjobs.answers import (
+    AbsentError,
+    AgentUnusableError,
+    check_no_more,
+    location,
+    refusal_told_by_ray,
+    retry_after,
+)
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
 
 _UPLOAD_CHUNK = 256 * 1024
-_STREAM_INTERVAL = 0.2
-"""Seconds between two looks of Ray's agent for new bytes of a followed file."""
+_AGENT_CONNECT_TIMEOUT = 2.0
+"""Seconds to reach an agent; often a firewall drops what goes to its port."""
 
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
@@ -180,13 +188,15 @@ class RayJobClient:
     # Files in the log directory of a job's node
 
     async def read_file(
-        self, info: JobInfo, filename: str, *, follow: bool = False, last_lines: int | None = None
+        self, info: JobInfo, filename: str, *, last_lines: int | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes of a file in the log directory of the job's node.
 
+        Never over ``/api/v0/logs/stream``: a stream that is left while its file is quiet keeps its
+        place among the 100 that a head serves, and of an ended job it is quiet for ever.
+
         :param info: The job, with the node its driver runs on.
         :param filename: e.g. ``job-driver-<id>.log``.
-        :param follow: Never end, but wait for more bytes.
         :param last_lines: Only so many lines from the end.
         :raises RayLogNotFoundError: if the file or its node is gone.
         """
@@ -196,20 +206,50 @@ class RayJobClient:
             "lines": str(last_lines if last_lines is not None else -1),
             "timeout": _NO_TIMEOUT,
         }
-        if follow:
-            query["interval"] = str(_STREAM_INTERVAL)  # the file route answers it with 500
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=self.cluster.request_timeout,
-            # A job may be quiet for hours; the status tells when it has ended.
-            sock_read=None if follow else self.cluster.request_timeout,
-        )
-        path = "/api/v0/logs/stream" if follow else "/api/v0/logs/file"
+        timeout = self._timeout_of_download(connect=self.cluster.request_timeout)
         async with self._request(
-            "GET", path, job_id=info.job_id, params=query, timeout=timeout
+            "GET", "/api/v0/logs/file", job_id=info.job_id, params=query, timeout=timeout
         ) as response:
             async for chunk in response.content.iter_any():
                 yield chunk
+
+    async def read_agent_file(
+        self, info: JobInfo, filename: str, position: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of such a file from ``position`` on, from the agent on the job's node.
+
+        The address comes from the cluster, so neither headers nor cookies go there, and the token
+        only where it goes over plain HTTP anyway.
+
+        :raises AgentUnusableError: if the agent can't be reached from here or does not serve it.
+        :raises RayLogNotFoundError: if the file is shorter than ``position``.
+        :raises RayClusterUnreachableError: if the connection breaks.
+        """
+        base = parse_dashboard_url(info.driver_agent_http_address or "")
+        headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
+        if self.cluster.token and self.cluster.dashboard_url.startswith("http://"):
+            headers["Authorization"] = f"Bearer {self.cluster.token}"
+        timeout = self._timeout_of_download(connect=_AGENT_CONNECT_TIMEOUT)
+        url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
+        try:
+            async with (
+                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+                session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer,
+            ):
+                if answer.status == HTTPStatus.PARTIAL_CONTENT:
+                    async for chunk in answer.content.iter_any():
+                        yield chunk
+                else:
+                    check_no_more(answer.status, answer.headers, position, info.job_id)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            raise AgentUnusableError(base) from exc
+        except _REQUEST_ERRORS as exc:
+            raise self.unreachable(classify_error(exc).reason, info.job_id) from exc
+
+    def _timeout_of_download(self, *, connect: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(
+            total=None, connect=connect, sock_read=self.cluster.request_timeout
+        )
 
     # Requests
 

@@ -1,13 +1,16 @@
 """A job's log as lines, from a byte position on, through lost connections to the last byte.
 
-The log is read as raw bytes over ``/api/v0/logs/{stream,file}``. The Jobs API's own routes are of
-no use here: the websocket loses the rest of a log at a line over 4 MiB, a byte that is not UTF-8 or
-a flush inside a character, and ``/api/jobs/{id}/logs`` loads the whole log into three processes.
+The log is read as raw bytes, again and again from where the last read ended: from the agent on the
+job's node, which serves ranges of files, or where that can't be reached over the dashboard's
+``/api/v0/logs/file``, which knows no offset. Ray's other routes are of no use here: the websocket loses
+the rest of a log at a line over 4 MiB, a byte that is not UTF-8 or a flush inside a character,
+``/api/jobs/{id}/logs`` loads the whole log into three processes, and ``/api/v0/logs/stream`` leaks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -17,6 +20,7 @@ from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
+from airflow_synapse.rayjobs.answers import AgentUnusableError
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
 from airflow_synapse.rayjobs.models import JobInfo, Logger
@@ -25,8 +29,20 @@ from airflow_synapse.rayjobs.retries import Backoff
 _SLICE = 16 * 1024
 """Bytes turned into lines before other tasks of the event loop get their turn."""
 
-_MISSING_IS_NEWS_AFTER = 3
-"""How often in a row a log may be missing before it is worth a warning: it may come late."""
+_MISSING_IS_NEWS_AFTER = 4
+"""How often in a row a log may be missing before that is believed: it may come late."""
+
+_MIN_PAUSE = 0.4
+_MAX_PAUSE = 2.0
+"""Seconds between two reads of a log that grows, and of one that is quiet."""
+
+_REREAD_BYTES_PER_SECOND = 2_000_000
+"""What reading a log over the dashboard, each time from its start, may cost on the average."""
+
+_AGENT_IS_TRIED_AGAIN_AFTER = 600.0
+"""Seconds for which an agent that can't be used from here is remembered."""
+
+_unusable_agents: dict[str, float] = {}
 
 Emit = Callable[[Sequence[str]], None]
 
@@ -36,20 +52,55 @@ def driver_log(job_id: str) -> str:
     return f"job-driver-{job_id}.log"
 
 
-async def read_from(
-    client: RayJobClient, info: JobInfo, position: int, *, follow: bool = False
-) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a job's log from ``position`` on.
+def is_agent_usable(info: JobInfo) -> bool:
+    """Return whether the agent on the job's node may be asked, as far as is known."""
+    address = info.driver_agent_http_address
+    if not address or not address.startswith("http://"):
+        return False
+    return time.monotonic() >= _unusable_agents.get(address, 0.0)
 
-    Ray's route knows no offset, so what lies before is read and dropped.
+
+async def read_from(
+    client: RayJobClient, info: JobInfo, position: int
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a job's log from ``position`` to its present end.
+
+    :raises RayLogNotFoundError: if there is no log, or less of it than was read before.
     """
-    async with aclosing(client.read_file(info, driver_log(info.job_id), follow=follow)) as chunks:
-        async for chunk in chunks:
-            if position >= len(chunk):
-                position -= len(chunk)
-                continue
-            yield chunk[position:]
-            position = 0
+    name = driver_log(info.job_id)
+    if is_agent_usable(info):
+        try:
+            async with aclosing(client.read_agent_file(info, name, position)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except AgentUnusableError:
+            until = time.monotonic() + _AGENT_IS_TRIED_AGAIN_AFTER
+            _unusable_agents[info.driver_agent_http_address or ""] = until
+        else:
+            return
+    async with aclosing(client.read_file(info, name)) as chunks:
+        async for chunk in _without(chunks, position, info):
+            yield chunk
+
+
+async def _without(
+    chunks: AsyncGenerator[bytes, None], position: int, info: JobInfo
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks less the first ``position`` bytes.
+
+    :raises RayLogNotFoundError: if there are fewer. Every log has at least the line with which Ray
+        begins it, and under load the route now and then answers as if a log were empty.
+    """
+    total, wanted = 0, max(position, 1)
+    async for chunk in chunks:
+        start = max(0, position - total)
+        total += len(chunk)
+        if start < len(chunk):
+            yield chunk[start:]
+    if total < wanted:
+        raise RayLogNotFoundError(
+            job_id=info.job_id, reason=f"has a log of {total} bytes, of which {wanted} are expected"
+        )
 
 
 async def read_last_lines(
@@ -93,19 +144,26 @@ class LogFollower:
 
     async def follow(self, info: JobInfo) -> None:
         """Emit lines as they appear, until cancelled."""
-        backoff = Backoff(first=0.3, cap=10.0)
+        pause = _MIN_PAUSE
         while True:
             before = self._lines.received
             try:
-                await self._read(info, follow=True)
+                await self._read(info)
             except RayClusterUnreachableError as exc:
                 self._logger.debug("The log of job %s broke off: %s", info.job_id, exc.reason)
             except RayLogNotFoundError as exc:
                 self._warn_if_missing(exc)
-            if self._lines.received > before:
-                backoff.reset()
+            has_grown = self._lines.received > before
+            if has_grown:
                 self._times_missing = 0
-            await asyncio.sleep(backoff.next_pause())
+            pause = _MIN_PAUSE if has_grown else min(_MAX_PAUSE, pause * 1.5)
+            await asyncio.sleep(max(pause, self._cost(info)))
+
+    def _cost(self, info: JobInfo) -> float:
+        """Return the seconds that the next read has to wait for not to be a burden."""
+        if is_agent_usable(info):
+            return 0.0
+        return self._lines.received / _REREAD_BYTES_PER_SECOND
 
     async def drain(self, info: JobInfo, *, give_up_after: float) -> None:
         """Emit what is left of an ended job's log, to its last byte.
@@ -119,18 +177,20 @@ class LogFollower:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + give_up_after
         backoff = Backoff(first=0.3, cap=10.0)
+        self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
             try:
-                await self._read(info, follow=False)
+                await self._read(info)
                 break
             except RayClusterUnreachableError as exc:
                 if loop.time() >= deadline:
                     raise
                 await asyncio.sleep(backoff.next_pause(exc.retry_after))
             except RayLogNotFoundError as exc:
-                self._times_missing = _MISSING_IS_NEWS_AFTER - 1
                 self._warn_if_missing(exc)
-                break
+                if self._times_missing >= _MISSING_IS_NEWS_AFTER:
+                    break
+                await asyncio.sleep(backoff.next_pause())
         self._out(self._lines.flush())
         self.close()
 
@@ -140,8 +200,8 @@ class LogFollower:
             self._tick.cancel()
             self._tick = None
 
-    async def _read(self, info: JobInfo, *, follow: bool) -> None:
-        chunks = read_from(self._client, info, self._lines.received, follow=follow)
+    async def _read(self, info: JobInfo) -> None:
+        chunks = read_from(self._client, info, self._lines.received)
         loop = asyncio.get_running_loop()
         async with aclosing(chunks):
             async for chunk in chunks:
