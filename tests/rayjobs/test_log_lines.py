@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
@@ -51,7 +52,7 @@ def short_lines() -> Iterator[None]:
 def chunks(data: bytes, at: Iterable[int]) -> list[bytes]:
     """Cut ``data`` at these places."""
     places = [0, *sorted(min(place, len(data)) for place in at), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def lines_of(parts: Iterable[bytes], *, seconds_apart: float = 0.0) -> list[str]:
@@ -173,9 +174,7 @@ def test_progress_bar_becomes_at_most_a_line_a_second(
         shown += [(now, line) for line in assembler.feed(data, now) + assembler.tick(now)]
     last = assembler.feed(b"\n", now)
 
-    assert all(
-        later - earlier >= 1.0 for (earlier, _), (later, _) in zip(shown, shown[1:], strict=False)
-    )
+    assert all(later - earlier >= 1.0 for (earlier, _), (later, _) in pairwise(shown))
     assert ([line for _, line in shown] + last)[-1] == states[-1][0].decode()
     assert len(last) <= 1
 
