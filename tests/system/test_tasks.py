@@ -21,7 +21,17 @@ SECONDS_TO_STOP = 15.0
 def ended_run(request: pytest.FixtureRequest, airflow: AirflowDeployment) -> tuple[str, str]:
     """A run of all tasks that end by themselves, waited for in one place or the other."""
     dag_id = f"ends_in_{request.param}"
-    return dag_id, run(airflow, dag_id)[1]
+    _, run_id = run(airflow, dag_id)
+    for task_id in ("fail", "too_long", "sense"):
+        # Airflow may tell a task's state before the last lines of its log are written.
+        wait_for(
+            lambda task_id=task_id: any(
+                entry.get("error_detail")
+                for entry in airflow.api.task_log_entries(dag_id, run_id, task_id)
+            ),
+            seconds=20,
+        )
+    return dag_id, run_id
 
 
 def run(airflow: AirflowDeployment, dag_id: str, conf: dict | None = None) -> tuple[str, str]:
