@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import queue
@@ -34,6 +35,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _WAIT_POLL_INTERVAL = 2.0
+_GRACE = 1.0
+"""Seconds after which a wait that has run out ends also if the server does not answer."""
+
 _MAX_BATCHES = 64
 """Batches of lines that wait for a slow reader of :meth:`BaseRayExecutor.stream_logs`."""
 
@@ -115,7 +119,7 @@ class BaseRayExecutor(ABC):
                 log_bytes += chunk
             return log_bytes.decode("utf-8", "backslashreplace")
 
-        return self._call(read)
+        return self._call(read, is_bounded=False)
 
     def get_last_lines(self, job_id: str) -> list[str]:
         """Return the last lines of the job's log, or of Ray's message if it never had one."""
@@ -183,7 +187,7 @@ class BaseRayExecutor(ABC):
                     lines += assembler.feed(chunk, time.monotonic())
             return lines + (assembler.flush() if info.is_terminal else [])
 
-        return self._call(read)
+        return self._call(read, is_bounded=False)
 
     def stop(self, job_id: str) -> bool:
         """Stop the job and see that it is stopped.
@@ -217,7 +221,8 @@ class BaseRayExecutor(ABC):
         async def watch() -> tuple[JobInfo, Sequence[str]]:
             async with RayJobClient(impatient) as client:
                 watcher = JobWatcher(client, job_id, options=options, emit=_drop, logger=log)
-                return await watcher.watch(), watcher.last_lines
+                info = await _within(client, timeout_seconds + _GRACE, watcher.watch())
+                return info, watcher.last_lines
 
         try:
             info, last_lines = self._cross(watch)
@@ -265,13 +270,19 @@ class BaseRayExecutor(ABC):
             watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=log)
             return await watcher.watch()
 
-    def _call(self, work: Callable[[RayJobClient], Awaitable[T]]) -> T:
-        """Do async work with a client, through outages if that was asked for."""
+    def _call(self, work: Callable[[RayJobClient], Awaitable[T]], *, is_bounded: bool = True) -> T:
+        """Do async work with a client, through outages if that was asked for.
+
+        :param is_bounded: Whether the whole of it, and not only each request, has to end within
+            the request timeout.
+        """
+        limit = self.cluster.request_timeout if is_bounded else None
 
         async def patiently(client: RayJobClient) -> T:
             if not self.unreachable_timeout:
-                return await work(client)
-            return await outlast(OutageLog(log, self.unreachable_timeout), lambda: work(client))
+                return await _within(client, limit, work(client))
+            outages = OutageLog(log, self.unreachable_timeout)
+            return await outlast(outages, lambda: _within(client, limit, work(client)))
 
         async def with_own_client() -> T:
             async with RayJobClient(self.cluster) as client:
@@ -307,6 +318,17 @@ class BaseRayExecutor(ABC):
             reason=reason,
             hint="It was not stopped.",
         )
+
+
+async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:
+    """Return what ``work`` returns.
+
+    :raises RayClusterUnreachableError: if that takes longer than so many seconds.
+    """
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError as exc:
+        raise client.unreachable("it did not answer in time") from exc
 
 
 def _drop(lines: Sequence[str]) -> None:

@@ -179,7 +179,7 @@ class RayJobExecutor(BaseRayExecutor):
             await submission.submit(client, job.spec, job_id)
             return job_id
 
-        return self._call(send)
+        return self._call(send, is_bounded=False)
 
 
 async def _upload(client: RayJobClient, package: Package) -> None:
