@@ -152,6 +152,7 @@ class RayJobSensor(BaseSensorOperator):
 
     def _fail(self, error: AirflowSynapseError) -> NoReturn:
         if self.soft_fail or self.never_fail:
+            self.log.warning("%s", error)
             raise AirflowSkipException(str(error)) from error
         if isinstance(error, RayJobStoppedError):
             raise AirflowFailException(str(error)) from error
