@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import queue
 import threading
@@ -165,13 +164,13 @@ class BaseRayExecutor(ABC):
         async def read(client: RayJobClient) -> Any:
             info = await client.get_info(job_id)
             try:
-                return json.loads(await read_result(client, info) or b"")["result"]
+                return (await read_result(client, info) or {})["result"]
             except RayLogNotFoundError as exc:
                 raise ExecutionError(
                     job_id=job_id,
                     cluster=self.cluster.dashboard_url,
                     status=info.status,
-                    reason=f"is {info.status} and has left no result",
+                    reason=f"is {info.status} and has left no result ({exc.reason})",
                     hint="Only plugin actions that ended SUCCEEDED leave one, on their node.",
                 ) from exc
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import aclosing
+from typing import Any
 
 from airflow_synapse.exceptions import RayLogNotFoundError
 from airflow_synapse.rayjobs.client import RayJobClient
@@ -16,11 +18,11 @@ def result_file(job_id: str) -> str:
 
 async def read_result(
     client: RayJobClient, info: JobInfo, *, max_bytes: int | None = None
-) -> bytes | None:
-    """Return the JSON document ``{"result": …}`` that the job's action left.
+) -> dict[str, Any] | None:
+    """Return the ``{"result": …}`` that the job's action left.
 
     :param max_bytes: Return None for a larger one.
-    :raises RayLogNotFoundError: if there is none.
+    :raises RayLogNotFoundError: if there is none that can be read.
     """
     if info.driver_node_id is None:
         raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
@@ -32,4 +34,9 @@ async def read_result(
                 return None
     if not document:  # what the route answers now and then for a file that is not there
         raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
-    return bytes(document)
+    try:
+        return {"result": json.loads(document)["result"]}
+    except (ValueError, TypeError, KeyError) as exc:
+        raise RayLogNotFoundError(
+            job_id=info.job_id, reason="left a result that is cut or overwritten"
+        ) from exc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -144,12 +143,11 @@ class RayJobTrigger(BaseTrigger):
         if not self.fetch_result or info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
             return None
         try:
-            document = await read_result(client, info, max_bytes=MAX_RESULT_IN_EVENT)
+            return await read_result(client, info, max_bytes=MAX_RESULT_IN_EVENT)
         except AirflowSynapseError as exc:
             level = self.log.warning if isinstance(exc, RayLogNotFoundError) else self.log.debug
             level("The job's result was not read here: %s", exc)
             return None
-        return json.loads(document) if document is not None else None
 
     async def _stop(self, client: RayJobClient) -> None:
         """Stop the job and say how that went; what can't be stopped is named loudly."""

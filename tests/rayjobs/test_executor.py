@@ -1,0 +1,571 @@
+"""What the executor makes of a server that misbehaves, seen from ordinary synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    JobIdConflictError,
+    RayAddressError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+    RayJobInfrastructureError,
+    RayJobNotScheduledError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.rayjobs.results import result_file
+from tests.support import stub_dashboard as routes
+from tests.support.faults import GARBAGE, Answer, CutBody, Delay, Hang, LoseAnswer, Reset
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
+
+if TYPE_CHECKING:
+    from blockbuster import BlockBuster
+
+TIMEOUT = 0.3
+"""What one call may take of a server that does not answer."""
+
+SLACK = 0.5
+"""What a busy machine may add."""
+
+CALLS: dict[str, Callable[[RayJobExecutor], object]] = {
+    "submit": lambda executor: executor.submit("actions:run", {}),
+    "submit_entrypoint": lambda executor: executor.submit_entrypoint("true"),
+    "get_status": lambda executor: executor.get_status("j"),
+    "get_info": lambda executor: executor.get_info("j"),
+    "find_info": lambda executor: executor.find_info("j"),
+    "get_logs": lambda executor: executor.get_logs("j"),
+    "get_last_lines": lambda executor: executor.get_last_lines("j"),
+    "get_result": lambda executor: executor.get_result("j"),
+    "stop": lambda executor: executor.stop("j"),
+    "list_jobs": lambda executor: executor.list_jobs(),
+    "delete": lambda executor: executor.delete("j"),
+    "get_version": lambda executor: executor.get_version(),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("name: p\nactions: {run: {entrypoint: 'actions:run'}}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def executor(stub_dashboard: StubDashboard, folder: Path) -> RayJobExecutor:
+    return RayJobExecutor(stub_dashboard.url, working_dir=folder, request_timeout=5.0)
+
+
+@pytest.fixture
+def mute_server() -> Iterator[str]:
+    """A server that accepts connections and never reads or answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_server_that_never_answers_blocks_no_call(
+    mute_server: str, folder: Path, call: str
+) -> None:
+    """Each call ends within the request timeout and says that there was no answer."""
+    executor = RayJobExecutor(mute_server, working_dir=folder, request_timeout=TIMEOUT)
+    began = time.monotonic()
+
+    with pytest.raises(RayClusterUnreachableError, match="did not answer in time") as caught:
+        CALLS[call](executor)
+
+    assert time.monotonic() - began < TIMEOUT + SLACK
+    assert caught.value.cluster == mute_server
+
+
+def test_server_that_never_answers_ends_a_wait(mute_server: str) -> None:
+    """A wait ends when its own time is over, though no request was answered."""
+    executor = RayJobExecutor(mute_server, request_timeout=30.0)
+    began = time.monotonic()
+
+    with pytest.raises(RayJobTimeoutError, match=r"could not be watched for 0\.5 s"):
+        executor.wait("j", timeout_seconds=0.5)
+
+    assert time.monotonic() - began < 0.5 + 1.0 + SLACK
+
+
+@pytest.mark.parametrize(
+    ("call", "hanging"),
+    [
+        ("stop", routes.STOP),
+        ("delete", routes.DELETE),
+        ("get_result", routes.LOGS),
+        ("get_last_lines", routes.LOGS),
+        ("submit_entrypoint", routes.SUBMIT),
+        ("submit", routes.GET_PACKAGE),
+        ("submit", routes.PUT_PACKAGE),
+    ],
+)
+def test_call_of_many_requests_ends_in_time(
+    stub_dashboard: StubDashboard, folder: Path, call: str, hanging: str
+) -> None:
+    """Also if the first request was slow and a later one is not answered, the limit holds."""
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder, request_timeout=1.0)
+    runtime = NEVER if call == "stop" else 0.0
+    stub_dashboard.add_job("j", runtime=runtime)
+    stub_dashboard.inject(Delay(0.8), route=routes.GET_JOB)
+    stub_dashboard.inject(Hang(), times=None, route=hanging)
+    began = time.monotonic()
+
+    with pytest.raises((RayClusterUnreachableError, RayJobTimeoutError)):
+        CALLS[call](executor)
+
+    limit = 2.0 if call.startswith("submit") else 1.0
+    assert time.monotonic() - began < limit + SLACK
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_refused_port_is_told(folder: Path, call: str) -> None:
+    """Where nobody listens, each call says at once that the connection was refused."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    executor = RayJobExecutor(url, working_dir=folder, request_timeout=5.0)
+
+    with pytest.raises(RayClusterUnreachableError, match=f"{url} is unreachable") as caught:
+        CALLS[call](executor)
+
+    assert "refused" in caught.value.reason
+
+
+def test_name_that_does_not_resolve_is_told() -> None:
+    """A host that DNS does not know is named as such."""
+    executor = RayJobExecutor("http://no-such-host.invalid:8265", request_timeout=10.0)
+
+    with pytest.raises(RayClusterUnreachableError, match="name could not be resolved"):
+        executor.get_status("j")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("call", CALLS)
+def test_refused_credentials_are_told_without_them(
+    stub_dashboard: StubDashboard, folder: Path, call: str, status: int
+) -> None:
+    """401 and 403 fail at once; no secret is in the text, the repr or the traceback."""
+    stub_dashboard.token = "the-right-one"
+    executor = RayJobExecutor(
+        stub_dashboard.url,
+        working_dir=folder,
+        token="s3cret-token" if status == 403 else None,
+        headers={"X-Key": "s3cret-header"},
+        cookies={"session": "s3cret-cookie"},
+        env={"KEY": "s3cret-env"},
+        unreachable_timeout=60.0,
+    )
+
+    with pytest.raises(RayAuthenticationError, match=str(status)) as caught:
+        CALLS[call](executor)
+
+    told = [str(caught.value), repr(caught.value), repr(vars(caught.value)), repr(executor.cluster)]
+    told.append("".join(traceback.format_exception(caught.value)))
+    assert "s3cret" not in "".join(told)
+    assert stub_dashboard.url in str(caught.value)
+    assert stub_dashboard.count() == 1
+
+
+def test_token_is_sent_as_bearer(stub_dashboard: StubDashboard) -> None:
+    """The token goes with every request and displaces a header of that name; cookies go along."""
+    stub_dashboard.token = "t0ken"
+    executor = RayJobExecutor(
+        stub_dashboard.url,
+        token="t0ken",
+        headers={"authorization": "Basic x", "X-Key": "k"},
+        cookies={"session": "c"},
+    )
+
+    executor.list_jobs()
+
+    headers = stub_dashboard.last_call().headers
+    assert headers["Authorization"] == "Bearer t0ken"
+    assert headers["X-Key"] == "k"
+    assert "session=c" in headers["Cookie"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_redirect_is_not_followed(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor, call: str
+) -> None:
+    """A redirect, as to a login page, is told and never followed with our headers."""
+    target = {"Location": f"{stub_dashboard.agent_url}/logs/x?state=s3cret"}
+    stub_dashboard.inject(Answer(302, headers=target), times=None)
+
+    with pytest.raises(RayAddressError, match=f"redirects to {stub_dashboard.agent_url}") as caught:
+        CALLS[call](executor)
+
+    assert "s3cret" not in str(caught.value)
+    assert stub_dashboard.count(routes.AGENT_LOG) == 0
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("call", CALLS)
+def test_status_that_heals_is_an_outage(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor, call: str, status: int
+) -> None:
+    """A proxy's or dashboard's passing failure, a foreign 404 too, never looks like a lost job."""
+    stub_dashboard.inject(Answer(status, body=b"<html>sorry</html>"), times=None)
+
+    with pytest.raises(RayClusterUnreachableError, match=f"it answered {status}"):
+        CALLS[call](executor)
+
+
+@pytest.mark.parametrize("status", [405, 418])
+def test_status_that_does_not_heal_is_a_wrong_address(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor, status: int
+) -> None:
+    """Something that answers otherwise is no Ray dashboard."""
+    stub_dashboard.inject(Answer(status))
+
+    with pytest.raises(RayAddressError, match=f"it answered {status}"):
+        executor.get_status("j")
+
+
+def test_server_s_wish_to_slow_down_is_kept(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor
+) -> None:
+    """The seconds of Retry-After are there for who wants to try again."""
+    stub_dashboard.inject(Answer(429, headers={"Retry-After": "7"}))
+
+    with pytest.raises(RayClusterUnreachableError) as caught:
+        executor.get_status("j")
+
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    "fault", [GARBAGE, Answer(200, b""), Answer(200, b"\xff\xfe"), Answer(200, b"[1, 2]")]
+)
+@pytest.mark.parametrize("call", ["get_status", "list_jobs", "stop", "get_version", "find_info"])
+def test_answer_that_is_not_ray_s_is_an_outage(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor, call: str, fault: Answer
+) -> None:
+    """An error page with status 200 is no answer about a job."""
+    stub_dashboard.inject(fault, times=None)
+
+    with pytest.raises(RayClusterUnreachableError):
+        CALLS[call](executor)
+
+
+@pytest.mark.parametrize("fault", [CutBody(5), Reset(), LoseAnswer()])
+def test_answer_that_breaks_off_is_an_outage(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor, fault: CutBody | Reset | LoseAnswer
+) -> None:
+    """A connection that is lost in the middle is told as such."""
+    stub_dashboard.add_job("j")
+    stub_dashboard.inject(fault, times=None)
+
+    with pytest.raises(RayClusterUnreachableError, match=r"connection|broke off"):
+        executor.get_status("j")
+
+
+def test_outage_is_outlasted_if_asked_to(stub_dashboard: StubDashboard) -> None:
+    """With an ``unreachable_timeout``, a call waits for the cluster to come back."""
+    stub_dashboard.add_job("j", runtime=NEVER)
+    stub_dashboard.inject(Answer(503), times=2)
+    executor = RayJobExecutor(stub_dashboard.url, unreachable_timeout=30.0)
+
+    assert executor.get_status("j") == "RUNNING"
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key."""
+    import ipaddress
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def tls_url(certificate: Path) -> Iterator[str]:
+    """A server behind TLS that knows one job."""
+    body = b'{"status": "RUNNING", "submission_id": "j"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # clients that don't trust us leave early
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(
+        asyncio.start_server(serve, "127.0.0.1", 0, ssl=context), loop
+    ).result(10)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def test_certificate_that_can_not_be_verified_is_told(tls_url: str) -> None:
+    """A self-signed certificate is refused at once, as only a person can mend that."""
+    executor = RayJobExecutor(tls_url, unreachable_timeout=60.0)
+
+    with pytest.raises(RayAddressError, match=r"certificate can't be verified") as caught:
+        executor.get_status("j")
+
+    assert tls_url in str(caught.value)
+
+
+def test_certificate_is_verified_with_a_bundle_or_not_at_all(
+    tls_url: str, certificate: Path
+) -> None:
+    """A CA bundle that holds it makes it good; ``verify=False`` does not look."""
+    assert RayJobExecutor(tls_url, verify=str(certificate)).get_status("j") == "RUNNING"
+    assert RayJobExecutor(tls_url, verify=False).get_status("j") == "RUNNING"
+
+
+def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> None:
+    """A wrong path of the CA bundle is told with the path."""
+    with pytest.raises(RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"):
+        RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
+
+
+def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
+    """``https`` where the dashboard speaks ``http`` is a wrong address, not an outage."""
+    url = stub_dashboard.url.replace("http://", "https://")
+
+    with pytest.raises(RayAddressError, match="is it https at all"):
+        RayJobExecutor(url).get_status("j")
+
+
+def test_http_to_a_tls_server_is_told(tls_url: str) -> None:
+    """``http`` where the dashboard speaks ``https`` gives no usable answer."""
+    url = tls_url.replace("https://", "http://")
+
+    with pytest.raises(RayClusterUnreachableError, match=url):
+        RayJobExecutor(url, request_timeout=2.0).get_status("j")
+
+
+# Exactly one job
+
+
+def test_lost_answer_starts_one_job(stub_dashboard: StubDashboard, folder: Path) -> None:
+    """If the server starts the job and the connection is cut, its id is returned, once."""
+    stub_dashboard.script(runtime=NEVER)
+    stub_dashboard.inject(LoseAnswer(), route=routes.SUBMIT)
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
+
+    job_id = executor.submit("run")
+
+    assert list(stub_dashboard.jobs) == [job_id]
+    assert stub_dashboard.count(routes.SUBMIT) == 1
+
+
+@pytest.mark.parametrize("fault", [Reset(), Answer(503), Answer(500, b"oops")])
+def test_lost_request_is_sent_again(
+    stub_dashboard: StubDashboard, folder: Path, fault: Reset | Answer
+) -> None:
+    """If the request did not arrive, the same id is sent again."""
+    stub_dashboard.inject(fault, route=routes.SUBMIT)
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
+
+    job_id = executor.submit("run", job_id="the-id")
+
+    assert list(stub_dashboard.jobs) == [job_id] == ["the-id"]
+
+
+def test_submission_after_an_unknown_end_is_found_again(stub_dashboard: StubDashboard) -> None:
+    """After a submission that could not be cleared up, the same call finds its job."""
+    executor = RayJobExecutor(stub_dashboard.url, request_timeout=1.0)
+    stub_dashboard.script(runtime=NEVER)
+    stub_dashboard.inject(LoseAnswer(), route=routes.SUBMIT)
+    # The first look is the one before the submission.
+    stub_dashboard.inject(Answer(404, b"Job the-id does not exist"), route=routes.GET_JOB)
+    stub_dashboard.inject(Answer(503), times=None, route=routes.GET_JOB)
+    with pytest.raises(RayClusterUnreachableError):
+        executor.submit_entrypoint("true", job_id="the-id")
+    stub_dashboard.heal()
+
+    assert executor.submit_entrypoint("true", job_id="the-id") == "the-id"
+    assert stub_dashboard.count(routes.SUBMIT) == 1
+
+
+def test_many_submitters_start_one_job(stub_dashboard: StubDashboard) -> None:
+    """Submitters of the same at the same time all get the id of the one job."""
+    stub_dashboard.script(runtime=NEVER)
+    results: list[str] = []
+    executor = RayJobExecutor(stub_dashboard.url)
+    threads = [
+        threading.Thread(
+            target=lambda: results.append(executor.submit_entrypoint("true", job_id="the-id"))
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert results == ["the-id"] * 8
+    assert list(stub_dashboard.jobs) == ["the-id"]
+
+
+def test_foreign_job_under_the_id_conflicts(stub_dashboard: StubDashboard) -> None:
+    """A job that somebody else submitted, without our metadata, is never taken for ours."""
+    stub_dashboard.add_job("the-id", "true", runtime=NEVER)
+
+    with pytest.raises(JobIdConflictError, match=r"the-id is already used .* it is RUNNING"):
+        RayJobExecutor(stub_dashboard.url).submit_entrypoint("true", job_id="the-id")
+
+    assert stub_dashboard.count(routes.SUBMIT) == 0
+
+
+def test_package_is_uploaded_once(stub_dashboard: StubDashboard, folder: Path) -> None:
+    """What the cluster has already is not sent again."""
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
+
+    executor.submit("run", {"a": 1})
+    uploads = stub_dashboard.count(routes.PUT_PACKAGE)
+    executor.submit("run", {"a": 1})
+
+    assert uploads == len(stub_dashboard.packages) == 2
+    assert stub_dashboard.count(routes.PUT_PACKAGE) == uploads
+
+
+def test_environment_of_the_submitter_stays_here(
+    stub_dashboard: StubDashboard, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent holds what was given, and nothing of this process's environment or paths."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder, env={"GIVEN": "1"})
+
+    job_id = executor.submit("run")
+
+    sent = stub_dashboard.jobs[job_id].request
+    assert sent["runtime_env"]["env_vars"] == {"GIVEN": "1"}
+    assert "s3cret" not in repr(sent)
+    assert str(folder) not in repr(sent)
+
+
+def test_variables_of_ray_have_no_say(
+    stub_dashboard: StubDashboard, mute_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``RAY_ADDRESS`` and its like never override the address that was given."""
+    monkeypatch.setenv("RAY_ADDRESS", mute_server)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", mute_server)
+
+    assert RayJobExecutor(stub_dashboard.url, request_timeout=5.0).list_jobs() == []
+
+
+# Results, ends and where they are called from
+
+
+def test_job_without_a_result_says_so(stub_dashboard: StubDashboard) -> None:
+    """A job that runs no action, or whose node is gone, has no result to return."""
+    stub_dashboard.add_job("j")
+
+    with pytest.raises(ExecutionError, match="is SUCCEEDED and has left no result"):
+        RayJobExecutor(stub_dashboard.url).get_result("j")
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b'{"result": ', b"[]", b"null", b'{"other": 1}'], ids=repr
+)
+def test_result_that_is_broken_is_an_error_about_the_job(
+    stub_dashboard: StubDashboard, document: bytes
+) -> None:
+    """A result file that was cut or overwritten names the job, not a line of JSON."""
+    stub_dashboard.add_job("j")
+    stub_dashboard.files[result_file("j")] = document
+
+    with pytest.raises(ExecutionError, match="j"):
+        RayJobExecutor(stub_dashboard.url).get_result("j")
+
+
+@pytest.mark.parametrize(
+    ("error_type", "kind"),
+    [
+        ("JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE", RayJobNotScheduledError),
+        ("JOB_SUPERVISOR_ACTOR_DIED", RayJobInfrastructureError),
+    ],
+)
+def test_cause_that_a_real_cluster_shows_rarely(
+    stub_dashboard: StubDashboard, error_type: str, kind: type[ExecutionError]
+) -> None:
+    """A job that no node took, or whose supervisor died, did not fail by its own code."""
+    stub_dashboard.add_job(
+        "j", status="FAILED", ever_ran=False, error_type=error_type, message="Ray's words"
+    )
+
+    with pytest.raises(kind, match="Ray's words"):
+        RayJobExecutor(stub_dashboard.url).wait("j")
+
+
+async def test_executor_works_inside_a_running_loop(
+    stub_dashboard: StubDashboard, no_blocking: BlockBuster
+) -> None:
+    """A notebook has an event loop in its thread; the executor does not mind."""
+    no_blocking.deactivate()
+    stub_dashboard.add_job("j", runtime=NEVER)
+
+    assert RayJobExecutor(stub_dashboard.url).get_status("j") == "RUNNING"
+
+
+def test_error_inside_a_with_block_passes(stub_dashboard: StubDashboard) -> None:
+    """Leaving a ``with`` block by an error closes the connection and lets the error through."""
+
+    def work() -> None:
+        with RayJobExecutor(stub_dashboard.url) as executor:
+            executor.list_jobs()
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        work()
