@@ -84,4 +84,5 @@ def _check_amount(name: str, value: Any) -> None:
 
 
 def _refusal(name: str, value: Any, rule: str) -> RayJobSubmissionError:
-    return RayJobSubmissionError(reason=f"{name} is {value!r} but {rule}")
+    short = name.removeprefix("entrypoint_")
+    return RayJobSubmissionError(reason=f"{short} is {value!r} but {rule}")

@@ -41,7 +41,7 @@ async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:
             return await attempt.send()
         except RayClusterUnreachableError as lost:
             if attempt.was_never_sent(lost):
-                raise
+                raise client.unreachable(lost.reason) from lost
             if await attempt.look_up(lost):
                 return True
 
