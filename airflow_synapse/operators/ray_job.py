@@ -277,6 +277,8 @@ class RayJobOperator(BaseOperator):
                 attempt = choose_attempt(
                     run, executor.find_info, cluster=cluster, given=self.job_id or None
                 )
+            elif self.job_id:
+                attempt = Attempt(run.job_id(run.tries_since_clear, given=self.job_id))
             else:
                 attempt = Attempt(f"{run.job_id(run.tries_since_clear)}.{uuid.uuid4().hex[:8]}")
             self._submitted_id = attempt.job_id

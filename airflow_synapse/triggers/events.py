@@ -64,7 +64,9 @@ def event_of_error(error: Exception, *, job_id: str, cluster: str | None) -> Eve
         "error_type": None,
         "driver_exit_code": None,
         "cluster": cluster,
-        "reason": getattr(error, "reason", "") or text[:_MAX_MESSAGE],
+        "reason": f"can't be watched: {text[:_MAX_MESSAGE].rstrip('.')}"
+        if status == ERROR
+        else getattr(error, "reason", ""),
         "hint": getattr(error, "hint", ""),
         "last_lines": [line[:_MAX_LINE] for line in getattr(error, "last_lines", ())],
     }
@@ -90,7 +92,7 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
             driver_exit_code=event.get("driver_exit_code"),
         )
         return error_of(info, cluster=cluster or "", last_lines=event.get("last_lines") or ())
-    reason = event.get("reason") or event.get("message") or "ended without a reason"
+    reason = event.get("reason", event.get("message")) or ""
     facts: dict[str, Any] = {
         "job_id": event.get("job_id"),
         "reason": reason,
