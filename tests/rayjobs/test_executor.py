@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import ssl
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from airflow_synapse.exceptions import (
     ExecutionError,
-    JobIdConflictError,
     RayAddressError,
     RayAuthenticationError,
     RayClusterUnreachableError,
@@ -286,225 +277,6 @@ def test_outage_is_outlasted_if_asked_to(stub_dashboard: StubDashboard) -> None:
     assert executor.get_status("j") == "RUNNING"
 
 
-# TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key."""
-    import ipaddress
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(timezone.utc)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(alternative, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
-@pytest.fixture
-def tls_url(certificate: Path) -> Iterator[str]:
-    """A server behind TLS that knows one job."""
-    body = b'{"status": "RUNNING", "submission_id": "j"}'
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
-        len(body),
-        body,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # clients that don't trust us leave early
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    server = asyncio.run_coroutine_threadsafe(
-        asyncio.start_server(serve, "127.0.0.1", 0, ssl=context), loop
-    ).result(10)
-    try:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
-
-
-def test_certificate_that_can_not_be_verified_is_told(tls_url: str) -> None:
-    """A self-signed certificate is refused at once, as only a person can mend that."""
-    executor = RayJobExecutor(tls_url, unreachable_timeout=60.0)
-
-    with pytest.raises(RayAddressError, match=r"certificate can't be verified") as caught:
-        executor.get_status("j")
-
-    assert tls_url in str(caught.value)
-
-
-def test_certificate_is_verified_with_a_bundle_or_not_at_all(
-    tls_url: str, certificate: Path
-) -> None:
-    """A CA bundle that holds it makes it good; ``verify=False`` does not look."""
-    assert RayJobExecutor(tls_url, verify=str(certificate)).get_status("j") == "RUNNING"
-    assert RayJobExecutor(tls_url, verify=False).get_status("j") == "RUNNING"
-
-
-def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> None:
-    """A wrong path of the CA bundle is told with the path."""
-    with pytest.raises(RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"):
-        RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
-
-
-def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
-    """``https`` where the dashboard speaks ``http`` is a wrong address, not an outage."""
-    url = stub_dashboard.url.replace("http://", "https://")
-
-    with pytest.raises(RayAddressError, match="is it https at all"):
-        RayJobExecutor(url).get_status("j")
-
-
-def test_http_to_a_tls_server_is_told(tls_url: str) -> None:
-    """``http`` where the dashboard speaks ``https`` gives no usable answer."""
-    url = tls_url.replace("https://", "http://")
-
-    with pytest.raises(RayClusterUnreachableError, match=url):
-        RayJobExecutor(url, request_timeout=2.0).get_status("j")
-
-
-# Exactly one job
-
-
-def test_lost_answer_starts_one_job(stub_dashboard: StubDashboard, folder: Path) -> None:
-    """If the server starts the job and the connection is cut, its id is returned, once."""
-    stub_dashboard.script(runtime=NEVER)
-    stub_dashboard.inject(LoseAnswer(), route=routes.SUBMIT)
-    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
-
-    job_id = executor.submit("run")
-
-    assert list(stub_dashboard.jobs) == [job_id]
-    assert stub_dashboard.count(routes.SUBMIT) == 1
-
-
-@pytest.mark.parametrize("fault", [Reset(), Answer(503), Answer(500, b"oops")])
-def test_lost_request_is_sent_again(
-    stub_dashboard: StubDashboard, folder: Path, fault: Reset | Answer
-) -> None:
-    """If the request did not arrive, the same id is sent again."""
-    stub_dashboard.inject(fault, route=routes.SUBMIT)
-    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
-
-    job_id = executor.submit("run", job_id="the-id")
-
-    assert list(stub_dashboard.jobs) == [job_id] == ["the-id"]
-
-
-def test_submission_after_an_unknown_end_is_found_again(stub_dashboard: StubDashboard) -> None:
-    """After a submission that could not be cleared up, the same call finds its job."""
-    executor = RayJobExecutor(stub_dashboard.url, request_timeout=1.0)
-    stub_dashboard.script(runtime=NEVER)
-    stub_dashboard.inject(LoseAnswer(), route=routes.SUBMIT)
-    # The first look is the one before the submission.
-    stub_dashboard.inject(Answer(404, b"Job the-id does not exist"), route=routes.GET_JOB)
-    stub_dashboard.inject(Answer(503), times=None, route=routes.GET_JOB)
-    with pytest.raises(RayClusterUnreachableError):
-        executor.submit_entrypoint("true", job_id="the-id")
-    stub_dashboard.heal()
-
-    assert executor.submit_entrypoint("true", job_id="the-id") == "the-id"
-    assert stub_dashboard.count(routes.SUBMIT) == 1
-
-
-def test_many_submitters_start_one_job(stub_dashboard: StubDashboard) -> None:
-    """Submitters of the same at the same time all get the id of the one job."""
-    stub_dashboard.script(runtime=NEVER)
-    results: list[str] = []
-    executor = RayJobExecutor(stub_dashboard.url)
-    threads = [
-        threading.Thread(
-            target=lambda: results.append(executor.submit_entrypoint("true", job_id="the-id"))
-        )
-        for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert results == ["the-id"] * 8
-    assert list(stub_dashboard.jobs) == ["the-id"]
-
-
-def test_foreign_job_under_the_id_conflicts(stub_dashboard: StubDashboard) -> None:
-    """A job that somebody else submitted, without our metadata, is never taken for ours."""
-    stub_dashboard.add_job("the-id", "true", runtime=NEVER)
-
-    with pytest.raises(JobIdConflictError, match=r"the-id is already used .* it is RUNNING"):
-        RayJobExecutor(stub_dashboard.url).submit_entrypoint("true", job_id="the-id")
-
-    assert stub_dashboard.count(routes.SUBMIT) == 0
-
-
-def test_package_is_uploaded_once(stub_dashboard: StubDashboard, folder: Path) -> None:
-    """What the cluster has already is not sent again."""
-    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
-
-    executor.submit("run", {"a": 1})
-    uploads = stub_dashboard.count(routes.PUT_PACKAGE)
-    executor.submit("run", {"a": 1})
-
-    assert uploads == len(stub_dashboard.packages) == 2
-    assert stub_dashboard.count(routes.PUT_PACKAGE) == uploads
-
-
-def test_environment_of_the_submitter_stays_here(
-    stub_dashboard: StubDashboard, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is sent holds what was given, and nothing of this process's environment or paths."""
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder, env={"GIVEN": "1"})
-
-    job_id = executor.submit("run")
-
-    sent = stub_dashboard.jobs[job_id].request
-    assert sent["runtime_env"]["env_vars"] == {"GIVEN": "1"}
-    assert "s3cret" not in repr(sent)
-    assert str(folder) not in repr(sent)
-
-
-def test_variables_of_ray_have_no_say(
-    stub_dashboard: StubDashboard, mute_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``RAY_ADDRESS`` and its like never override the address that was given."""
-    monkeypatch.setenv("RAY_ADDRESS", mute_server)
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", mute_server)
-
-    assert RayJobExecutor(stub_dashboard.url, request_timeout=5.0).list_jobs() == []
-
-
 # Results, ends and where they are called from
 
 
@@ -569,3 +341,40 @@ def test_error_inside_a_with_block_passes(stub_dashboard: StubDashboard) -> None
 
     with pytest.raises(KeyError, match="mine"):
         work()
+
+
+def test_variables_of_ray_have_no_say(
+    stub_dashboard: StubDashboard, mute_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``RAY_ADDRESS`` and its like never override the address that was given."""
+    monkeypatch.setenv("RAY_ADDRESS", mute_server)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", mute_server)
+
+    assert RayJobExecutor(stub_dashboard.url, request_timeout=5.0).list_jobs() == []
+
+
+def test_package_is_uploaded_once(stub_dashboard: StubDashboard, folder: Path) -> None:
+    """What the cluster has already is not sent again."""
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder)
+
+    executor.submit("run", {"a": 1})
+    uploads = stub_dashboard.count(routes.PUT_PACKAGE)
+    executor.submit("run", {"a": 1})
+
+    assert uploads == len(stub_dashboard.packages) == 2
+    assert stub_dashboard.count(routes.PUT_PACKAGE) == uploads
+
+
+def test_environment_of_the_submitter_stays_here(
+    stub_dashboard: StubDashboard, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent holds what was given, and nothing of this process's environment or paths."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    executor = RayJobExecutor(stub_dashboard.url, working_dir=folder, env={"GIVEN": "1"})
+
+    job_id = executor.submit("run")
+
+    sent = stub_dashboard.jobs[job_id].request
+    assert sent["runtime_env"]["env_vars"] == {"GIVEN": "1"}
+    assert "s3cret" not in repr(sent)
+    assert str(folder) not in repr(sent)

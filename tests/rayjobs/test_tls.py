@@ -1,0 +1,124 @@
+"""Whether a server behind TLS can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
+from airflow_synapse.rayjobs import RayJobExecutor
+from tests.support.stub_dashboard import StubDashboard
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def tls_url(certificate: Path) -> Iterator[str]:
+    """A server behind TLS that knows one job."""
+    body = b'{"status": "RUNNING", "submission_id": "j"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # clients that don't trust us leave early
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(
+        asyncio.start_server(serve, "127.0.0.1", 0, ssl=context), loop
+    ).result(10)
+    try:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def test_certificate_that_can_not_be_verified_is_told(tls_url: str) -> None:
+    """A self-signed certificate is refused at once, as only a person can mend that."""
+    executor = RayJobExecutor(tls_url, unreachable_timeout=60.0)
+
+    with pytest.raises(RayAddressError, match=r"certificate can't be verified") as caught:
+        executor.get_status("j")
+
+    assert tls_url in str(caught.value)
+
+
+def test_certificate_is_verified_with_a_bundle_or_not_at_all(
+    tls_url: str, certificate: Path
+) -> None:
+    """A CA bundle that holds it makes it good; ``verify=False`` does not look."""
+    assert RayJobExecutor(tls_url, verify=str(certificate)).get_status("j") == "RUNNING"
+    assert RayJobExecutor(tls_url, verify=False).get_status("j") == "RUNNING"
+
+
+def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> None:
+    """A wrong path of the CA bundle is told with the path."""
+    with pytest.raises(RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"):
+        RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
+
+
+def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
+    """``https`` where the dashboard speaks ``http`` is a wrong address, not an outage."""
+    url = stub_dashboard.url.replace("http://", "https://")
+
+    with pytest.raises(RayAddressError, match="is it https at all"):
+        RayJobExecutor(url).get_status("j")
+
+
+def test_http_to_a_tls_server_is_told(tls_url: str) -> None:
+    """``http`` where the dashboard speaks ``https`` gives no usable answer."""
+    url = tls_url.replace("https://", "http://")
+
+    with pytest.raises(RayClusterUnreachableError, match=url):
+        RayJobExecutor(url, request_timeout=2.0).get_status("j")
