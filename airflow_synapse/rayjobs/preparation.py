@@ -172,6 +172,7 @@ def _prepared(
 
 def _with_uris(runtime_env: Mapping[str, Any]) -> tuple[dict[str, Any], list[Package]]:
     """Return the runtime_env with URIs in place of folders, and the packages behind those."""
+    _check_paths(runtime_env)
     env = dict(runtime_env)
     excludes = env.pop("excludes", ())
     packages: list[Package] = []
@@ -190,6 +191,23 @@ def _with_uris(runtime_env: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pac
     if modules:
         env["py_modules"] = modules
     return env, packages
+
+
+def _check_paths(runtime_env: Mapping[str, Any]) -> None:
+    """Refuse what can't be folders of this machine, which Ray never sees."""
+    given = {"working_dir": [runtime_env.get("working_dir", "")]}
+    for key in ("py_modules", "excludes"):
+        given[key] = runtime_env.get(key) or []
+        if not isinstance(given[key], (list, tuple)):
+            raise RayJobSubmissionError(
+                reason=f"runtime_env[{key!r}] is a {type(given[key]).__name__}, not a list"
+            )
+    for key, paths in given.items():
+        for path in paths:
+            if not isinstance(path, (str, Path)):
+                raise RayJobSubmissionError(
+                    reason=f"runtime_env[{key!r}]: a {type(path).__name__} is no path"
+                )
 
 
 def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
