@@ -1,0 +1,67 @@
+"""The provider as Airflow sees it."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_synapse.get_provider_info import get_provider_info
+
+
+def test_entry_point_leads_here() -> None:
+    """Airflow finds the provider by its entry point."""
+    (entry,) = [
+        entry
+        for entry in entry_points(group="apache_airflow_provider")
+        if entry.dist is not None and entry.dist.name == "airflow-synapse"
+    ]
+
+    assert entry.load() is get_provider_info
+
+
+def test_schema_of_airflow_accepts_it() -> None:
+    """The provider info is what Airflow's own schema asks for."""
+    schema = Path(airflow.__file__).parent / "provider_info.schema.json"
+
+    jsonschema.validate(get_provider_info(), json.loads(schema.read_text()))
+
+
+@pytest.mark.parametrize("kind", ["hooks", "operators", "sensors", "triggers"])
+def test_named_modules_exist(kind: str) -> None:
+    """Every module that the provider names can be imported."""
+    names = [name for entry in get_provider_info()[kind] for name in entry["python-modules"]]
+
+    assert [import_module(name).__name__ for name in names] == names
+
+
+def test_named_classes_exist() -> None:
+    """The hook and the link that the provider names are there, and the hook names its type."""
+    info = get_provider_info()
+    (connection,) = info["connection-types"]
+    classes = [connection["hook-class-name"], *info["extra-links"]]
+
+    hook, link = [getattr(import_module(m), c) for m, _, c in (n.rpartition(".") for n in classes)]
+
+    assert hook.conn_type == connection["connection-type"] == "ray"
+    assert hook.hook_name == connection["hook-name"]
+    assert link().name == "Ray job"
+
+
+def test_form_hides_secrets() -> None:
+    """Fields of the connection form that hold secrets are sensitive."""
+    (connection,) = get_provider_info()["connection-types"]
+
+    fields = connection["conn-fields"]
+
+    assert {
+        name for name, field in fields.items() if field["schema"].get("format") == "password"
+    } == {
+        "headers",
+        "cookies",
+    }
