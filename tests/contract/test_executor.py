@@ -206,7 +206,8 @@ def test_exit_code_of_a_command_is_told(dashboard: Dashboard, executor: RayJobEx
         executor.wait(job_id, timeout_seconds=60)
 
     assert caught.value.error_type == "JOB_ENTRYPOINT_COMMAND_ERROR"
-    assert caught.value.last_lines[-1] == "boom"
+    # Not always the last: Ray's own first line may come after what a quick command prints.
+    assert "boom" in caught.value.last_lines
     assert executor.get_status(job_id) == "FAILED"
 
 
