@@ -38,6 +38,9 @@ _UPLOAD_CHUNK = 256 * 1024
 _AGENT_CONNECT_TIMEOUT = 2.0
 """Seconds to reach an agent; often a firewall drops what goes to its port."""
 
+_AGENT_ANSWER_TIMEOUT = 5.0
+"""Seconds until an agent answers; from here something else may listen at its address."""
+
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
 
@@ -225,26 +228,38 @@ class RayJobClient:
         :raises RayLogNotFoundError: if the file is shorter than ``position``.
         :raises RayClusterUnreachableError: if the connection breaks.
         """
-        base = parse_dashboard_url(info.driver_agent_http_address or "")
         headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
         if self.cluster.token and self.cluster.dashboard_url.startswith("http://"):
             headers["Authorization"] = f"Bearer {self.cluster.token}"
-        timeout = self._timeout_of_download(connect=_AGENT_CONNECT_TIMEOUT)
+        base = parse_dashboard_url(info.driver_agent_http_address or "")
         url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
         try:
             async with (
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as answer,
+                await self._ask_agent(session, url, headers) as answer,
             ):
                 if answer.status == HTTPStatus.PARTIAL_CONTENT:
                     async for chunk in answer.content.iter_any():
                         yield chunk
                 else:
                     check_no_more(answer.status, answer.headers, position, info.job_id)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
-            raise AgentUnusableError(base) from exc
         except _REQUEST_ERRORS as exc:
             raise self.unreachable(classify_error(exc).reason, info.job_id) from exc
+
+    async def _ask_agent(
+        self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Return what answers at the agent's address, if it is one; its body is still to be read."""
+        timeout = self._timeout_of_download(connect=_AGENT_CONNECT_TIMEOUT)
+        asking = session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+        try:
+            return await asyncio.wait_for(asking, _AGENT_ANSWER_TIMEOUT)
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientResponseError,
+            asyncio.TimeoutError,
+        ) as exc:
+            raise AgentUnusableError(str(url.origin())) from exc
 
     def _timeout_of_download(self, *, connect: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(

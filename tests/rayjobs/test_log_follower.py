@@ -1,0 +1,389 @@
+"""Every line of a log comes once and in order, whichever way it is read and whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from airflow_synapse.exceptions import RayClusterUnreachableError, RayLogNotFoundError
+from airflow_synapse.rayjobs import log_follower
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.log_follower import LogFollower, read_from, read_last_lines
+from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer, CutBody, Hang, Reset
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
+
+LOGGER = logging.getLogger("the task's log")
+LINES = [f"line {number}" for number in range(500)]
+LOG = "".join(f"{line}\n" for line in LINES).encode()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are short, and no agent is remembered from another test."""
+    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
+    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
+    monkeypatch.setattr(log_follower, "_unusable_agents", {})
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[StubDashboard]:
+    async with StubDashboard() as stub:
+        yield stub
+
+
+@pytest.fixture(params=["agent", "dashboard"])
+def way(request: pytest.FixtureRequest, stub: StubDashboard) -> str:
+    """The route by which logs are read; without the agent, all goes over the dashboard."""
+    if request.param == "dashboard":
+        stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+        return routes.LOGS
+    return routes.AGENT_LOG
+
+
+@pytest.fixture
+async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
+    async with RayJobClient(RayCluster(stub.url, request_timeout=2.0)) as client:
+        yield client
+
+
+class Reader:
+    """A follower with what it emits."""
+
+    def __init__(self, client: RayJobClient, position: int = 0) -> None:
+        self.lines: list[str] = []
+        self._has_more = asyncio.Event()
+        self.follower = LogFollower(client, emit=self._emit, position=position, logger=LOGGER)
+
+    def _emit(self, lines: Any) -> None:
+        self.lines += lines
+        self._has_more.set()
+
+    async def wait_for(self, statement: Callable[[], bool]) -> None:
+        while not statement():
+            self._has_more.clear()
+            await asyncio.wait_for(self._has_more.wait(), 20)
+
+    @contextlib.asynccontextmanager
+    async def following(self, info: JobInfo) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.follower.follow(info))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            self.follower.close()
+
+
+async def test_bytes_are_read_from_a_position(
+    stub: StubDashboard, client: RayJobClient, way: str
+) -> None:
+    """From any position the rest of the log comes; at its end there is nothing more."""
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+
+    for position in [0, 1, len(LOG) // 2, len(LOG) - 1, len(LOG)]:
+        rest = b"".join([chunk async for chunk in read_from(client, info, position)])
+        assert rest == LOG[position:]
+
+    assert stub.count(way) >= 5
+
+
+async def test_log_that_shrank_is_an_error(
+    stub: StubDashboard, client: RayJobClient, way: str
+) -> None:
+    """A log shorter than what was read is not the same log."""
+    stub.add_job("j", log=((0.0, b"short\n"),), has_header=False)
+    info = await client.get_info("j")
+
+    with pytest.raises(RayLogNotFoundError, match="6 bytes"):
+        [chunk async for chunk in read_from(client, info, 1000)]
+
+
+async def test_agent_is_asked_only_for_what_is_missing(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """Where the agent can be reached, the dashboard reads no log at all."""
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+
+    [chunk async for chunk in read_from(client, info, 4000)]
+
+    assert stub.last_call(routes.AGENT_LOG).headers["Range"] == "bytes=4000-"
+    assert stub.count(routes.LOGS) == 0
+
+
+async def test_agent_that_can_not_be_used_is_remembered(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """An agent behind a firewall is tried once, not at every read."""
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.add_job("j", log=((0.0, LOG),))
+    info = await client.get_info("j")
+
+    for _ in range(5):
+        assert [chunk async for chunk in read_from(client, info, 0)]
+
+    assert stub.count(routes.AGENT_LOG) == 1
+    assert stub.count(routes.LOGS) == 5
+
+
+async def test_agent_that_never_answers_is_done_without(
+    stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else may listen at the agent's address from here; the dashboard helps out."""
+    monkeypatch.setattr("airflow_synapse.rayjobs.client._AGENT_ANSWER_TIMEOUT", 0.2)
+    stub.inject(Hang(), times=None, route=routes.AGENT_LOG)
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+
+    assert b"".join([chunk async for chunk in read_from(client, info, 0)]) == LOG
+
+
+async def test_agent_s_address_that_is_somebody_else_s_is_done_without(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """What does not speak HTTP there is no agent."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    stub.agent_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+
+    async with server:
+        assert b"".join([chunk async for chunk in read_from(client, info, 0)]) == LOG
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_token_goes_to_the_agent_only_where_it_is_no_worse_off(
+    stub: StubDashboard, scheme: str
+) -> None:
+    """Over plain HTTP the agent gets the token; headers and cookies of the connection never."""
+    stub.add_job("j", log=((0.0, LOG),))
+    details = stub.jobs["j"].details()
+    cluster = RayCluster(
+        stub.url.replace("http", scheme),
+        token="s3cret",
+        headers={"X-Key": "s3cret-key"},
+        cookies={"session": "s3cret-cookie"},
+    )
+
+    async with RayJobClient(cluster) as client:
+        info = JobInfo.from_api(details)
+        [chunk async for chunk in client.read_agent_file(info, "job-driver-j.log", 0)]
+
+    headers = stub.last_call(routes.AGENT_LOG).headers
+    assert ("s3cret" in headers.get("Authorization", "")) == (scheme == "http")
+    assert "X-Key" not in headers
+    assert "Cookie" not in headers
+
+
+async def test_redirect_of_an_agent_is_not_followed(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """An agent's address comes from the cluster, and leads nowhere else."""
+    stub.inject(
+        Answer(302, headers={"Location": stub.url + "/api/version"}), route=routes.AGENT_LOG
+    )
+    stub.add_job("j", log=((0.0, LOG),))
+    info = await client.get_info("j")
+
+    [chunk async for chunk in read_from(client, info, 0)]
+
+    assert stub.count(routes.VERSION) == 0
+
+
+async def test_lines_come_while_the_job_runs(
+    stub: StubDashboard, client: RayJobClient, way: str
+) -> None:
+    """What a running job prints comes soon, each line once."""
+    job = stub.add_job("j", runtime=NEVER)
+    info = await client.get_info("j")
+    reader = Reader(client)
+
+    async with reader.following(info):
+        for number in range(10):
+            job.append(b"line %d\nhalf" % number)
+            await reader.wait_for(lambda: reader.lines[-1:] == [f"line {number}"])  # noqa: B023
+            job.append(b" of a line\n")
+        await reader.wait_for(lambda: len(reader.lines) == 22)
+
+    assert reader.lines[2:] == [
+        line for number in range(10) for line in (f"line {number}", "half of a line")
+    ]
+    assert reader.follower.position == len(job.log)
+
+
+@pytest.mark.parametrize(
+    "fault", [CutBody(100), CutBody(3000), Reset(), Answer(503), Answer(500, b"oops")], ids=repr
+)
+async def test_connections_that_break_lose_and_repeat_nothing(
+    stub: StubDashboard, client: RayJobClient, way: str, fault: Any
+) -> None:
+    """However often a read breaks off, every line comes once and in order."""
+    job = stub.add_job("j", log=((0.0, LOG[:2000]),), runtime=NEVER, has_header=False)
+    info = await client.get_info("j")
+    reader = Reader(client)
+    # Over the dashboard a read starts from byte 0, so a cut that never moves would never end.
+    stub.inject(fault, times=6, route=way)
+
+    async with reader.following(info):
+        await reader.wait_for(lambda: len(reader.lines) > 50)
+        job.append(LOG[2000:])
+        stub.inject(fault, times=2, route=way)
+        await reader.wait_for(lambda: len(reader.lines) == 500)
+
+    assert reader.lines == LINES
+
+
+async def test_follower_goes_on_at_the_position_of_another(
+    stub: StubDashboard, client: RayJobClient, way: str
+) -> None:
+    """A watch that moves to another process loses and repeats nothing."""
+    job = stub.add_job("j", log=((0.0, LOG[:2345]),), runtime=NEVER, has_header=False)
+    info = await client.get_info("j")
+    first = Reader(client)
+    async with first.following(info):
+        await first.wait_for(lambda: len(first.lines) > 100)
+    job.append(LOG[2345:])
+    job.finish()
+
+    second = Reader(client, first.follower.position)
+    await second.follower.drain(await client.get_info("j"), give_up_after=5.0)
+
+    assert first.lines + second.lines == LINES
+
+
+async def test_drain_reads_to_the_last_byte(
+    stub: StubDashboard, client: RayJobClient, way: str
+) -> None:
+    """Of an ended job all comes, also a last line without a newline, through passing failures."""
+    stub.add_job("j", log=((0.0, LOG + b"no newline"),), has_header=False)
+    stub.inject(CutBody(1000), times=2, route=way)
+    stub.inject(Answer(503), route=way)
+    reader = Reader(client)
+
+    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+
+    assert reader.lines == [*LINES, "no newline"]
+    assert list(reader.follower.last_lines) == reader.lines[-20:]
+
+
+async def test_drain_gives_up_in_time(stub: StubDashboard, client: RayJobClient) -> None:
+    """A log that can't be read for too long is an outage, not an empty log."""
+    stub.add_job("j", log=((0.0, LOG),))
+    info = await client.get_info("j")
+    stub.inject(Answer(503), times=None)
+    reader = Reader(client)
+
+    with pytest.raises(RayClusterUnreachableError, match="503"):
+        await reader.follower.drain(info, give_up_after=0.1)
+
+
+async def test_log_that_is_gone_is_a_warning(
+    stub: StubDashboard, client: RayJobClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the file or its node is gone, that is said once, and the job's end counts all the same."""
+    stub.add_job("j")
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(
+        Answer(500, b"A file is not found at: /tmp/ray/job-driver-j.log"),
+        times=None,
+        route=routes.LOGS,
+    )
+    reader = Reader(client)
+
+    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "The log of Ray job j can't be read" in warnings[0]
+    assert reader.lines == []
+
+
+async def test_log_that_seems_empty_is_looked_at_again(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """Under load Ray now and then answers as if a log were empty; that is not believed."""
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(200, b""), times=2, route=routes.LOGS)
+    stub.add_job("j", log=((0.0, b"one\n"),), has_header=False)
+    reader = Reader(client)
+
+    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+
+    assert reader.lines == ["one"]
+
+
+async def test_job_that_never_ran_shows_ray_s_message(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """A job without a node has no log; what Ray says stands in for it."""
+    stub.add_job("j", status="FAILED", ever_ran=False, message="one\ntwo", error_type="X")
+    reader = Reader(client)
+    info = await client.get_info("j")
+
+    await reader.follower.drain(info, give_up_after=5.0)
+
+    assert reader.lines == ["one", "two"]
+    assert await read_last_lines(client, info) == ["one", "two"]
+    assert stub.count(routes.LOGS) == stub.count(routes.AGENT_LOG) == 0
+
+
+async def test_held_back_progress_shows_by_itself(
+    stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last state of a bar that stands still comes out without another byte."""
+    monkeypatch.setattr("airflow_synapse.rayjobs.log_lines.PROGRESS_INTERVAL", 0.1)
+    monkeypatch.setattr(log_follower, "PROGRESS_INTERVAL", 0.1)
+    job = stub.add_job("j", runtime=NEVER, has_header=False)
+    job.append(b"10%\r20%\r")
+    reader = Reader(client)
+
+    async with reader.following(await client.get_info("j")):
+        await reader.wait_for(lambda: "20%" in reader.lines)
+
+    assert reader.lines in (["20%"], ["10%", "20%"])
+
+
+async def test_big_log_leaves_the_event_loop_to_others(
+    stub_dashboard: StubDashboard,
+) -> None:
+    """While 20 MB are read, nothing else on the loop waits long."""
+    log = b"".join(b"%0100d\n" % number for number in range(200_000))
+    stub_dashboard.add_job("j", log=((0.0, log),), has_header=False)
+    gaps: list[float] = []
+    counted = 0
+
+    def count(lines: Any) -> None:
+        nonlocal counted
+        counted += len(lines)
+
+    async def beat() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.001)
+            gaps.append(loop.time() - before)
+
+    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
+        info = await client.get_info("j")
+        follower = LogFollower(client, emit=count, position=0, logger=LOGGER)
+        beating = asyncio.create_task(beat())
+        await follower.drain(info, give_up_after=20.0)
+        beating.cancel()
+
+    assert counted == 200_000
+    assert max(gaps) < 0.3  # on a busy machine; 0.01 on an idle one
