@@ -41,7 +41,7 @@ def deep(levels: int) -> list[object]:
         ({"a": deep(300)}, "params.a[0]", "nested more than"),
         ([1], "params", "list, not a mapping"),
         ("text", "params", "str, not a mapping"),
-        ({"a": 10**5000}, "params", "4300 digits"),
+        ({"a": 10**5000}, "params", "4300"),
     ],
 )
 def test_what_json_can_not_hold_is_named_by_its_path(params, path, told):
