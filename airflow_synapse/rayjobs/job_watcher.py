@@ -169,7 +169,7 @@ class JobWatcher:
                     following = asyncio.create_task(self._follower.follow(info))
                 if following is not None and following.done():
                     await following  # it never ends by itself: raises what broke it
-                await asyncio.sleep(self._pace(began))
+                await asyncio.sleep(self._pace(began, info.status))
         finally:
             await _cancel(following)
             self._follower.close()
@@ -177,12 +177,12 @@ class JobWatcher:
         self._logger.info("Ray job %s is %s.", self._job_id, info.status)
         return info
 
-    def _pace(self, began: float) -> float:
+    def _pace(self, began: float, status: str) -> float:
         watched = time.monotonic() - began
         pace = min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
-        return max(0.0, min([pace, *(left for _, left in self._limits_left())]))
+        return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
-    def _limits_left(self, status: str = PENDING) -> Iterator[tuple[str, float]]:
+    def _limits_left(self, status: str) -> Iterator[tuple[str, float]]:
         """Yield the limits that hold in this status, with the seconds left of each."""
         for name, deadline in self._options.deadlines.items():
             if name != PENDING_TIMEOUT or status == PENDING:
@@ -218,7 +218,8 @@ async def _cancel(task: asyncio.Task[None] | None) -> None:
     """Cancel a task and see it end; an error of its own comes out here."""
     if task is None:
         return
-    task.cancel()
-    await asyncio.wait({task})
+    while not task.done():
+        task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
+        await asyncio.wait({task}, timeout=0.5)
     if not task.cancelled() and (error := task.exception()):
         raise error
