@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -13,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from anyio import fail_after
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from airflow_synapse.exceptions import (
@@ -325,8 +325,9 @@ async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T
     :raises RayClusterUnreachableError: if that takes longer than so many seconds.
     """
     try:
-        return await asyncio.wait_for(work, seconds)
-    except asyncio.TimeoutError as exc:
+        with fail_after(seconds):
+            return await work
+    except TimeoutError as exc:
         raise client.unreachable("it did not answer in time") from exc
 
 

@@ -38,8 +38,8 @@ _UPLOAD_CHUNK = 256 * 1024
 _AGENT_CONNECT_TIMEOUT = 2.0
 """Seconds to reach an agent; often a firewall drops what goes to its port."""
 
-_AGENT_ANSWER_TIMEOUT = 5.0
-"""Seconds until an agent answers; from here something else may listen at its address."""
+_AGENT_READ_TIMEOUT = 5.0
+"""Seconds until an agent answers or goes on; something else may listen at its address here."""
 
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
@@ -209,7 +209,11 @@ class RayJobClient:
             "lines": str(last_lines if last_lines is not None else -1),
             "timeout": _NO_TIMEOUT,
         }
-        timeout = self._timeout_of_download(connect=self.cluster.request_timeout)
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=self.cluster.request_timeout,
+            sock_read=self.cluster.request_timeout,
+        )
         async with self._request(
             "GET", "/api/v0/logs/file", job_id=info.job_id, params=query, timeout=timeout
         ) as response:
@@ -250,21 +254,17 @@ class RayJobClient:
         self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Return what answers at the agent's address, if it is one; its body is still to be read."""
-        timeout = self._timeout_of_download(connect=_AGENT_CONNECT_TIMEOUT)
-        asking = session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=_AGENT_CONNECT_TIMEOUT, sock_read=_AGENT_READ_TIMEOUT
+        )
         try:
-            return await asyncio.wait_for(asking, _AGENT_ANSWER_TIMEOUT)
+            return await session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
         except (
             aiohttp.ClientConnectorError,
             aiohttp.ClientResponseError,
             asyncio.TimeoutError,
         ) as exc:
             raise AgentUnusableError(str(url.origin())) from exc
-
-    def _timeout_of_download(self, *, connect: float) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(
-            total=None, connect=connect, sock_read=self.cluster.request_timeout
-        )
 
     # Requests
 

@@ -140,7 +140,7 @@ async def test_agent_that_never_answers_is_done_without(
     stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something else may listen at the agent's address from here; the dashboard helps out."""
-    monkeypatch.setattr("airflow_synapse.rayjobs.client._AGENT_ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr("airflow_synapse.rayjobs.client._AGENT_READ_TIMEOUT", 0.2)
     stub.inject(Hang(), times=None, route=routes.AGENT_LOG)
     stub.add_job("j", log=((0.0, LOG),), has_header=False)
     info = await client.get_info("j")
