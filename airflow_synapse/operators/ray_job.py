@@ -234,7 +234,7 @@ class RayJobOperator(BaseOperator):
         """Go on after the trigger; if it broke, leave no job behind that nobody would watch."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralError as exc:
+        except (TaskDeferralError, TaskDeferralTimeout) as exc:
             ti = context["ti"]
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
             will_retry = ti.try_number <= ti.max_tries
