@@ -171,14 +171,20 @@ class RayJobClient:
                     raise self.unreachable("it stopped reading a package that was being uploaded")
             await upload
         finally:
-            upload.cancel()
+            if not upload.done():
+                self._abort_connections()
+                upload.cancel()
+                await asyncio.wait({upload})
+
+    def _abort_connections(self) -> None:
+        """Cut the connections in use: closing them would wait until all is sent, maybe for ever."""
+        connector = self._session.connector if self._session else None
+        for protocol in list(getattr(connector, "_acquired", ())):  # aiohttp has no public way
+            if protocol.transport is not None:
+                protocol.transport.abort()
 
     async def _put_package(self, uri: str, path: Path, size: int, progress: _Progress) -> None:
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=self.cluster.request_timeout,
-            sock_read=self.cluster.request_timeout,
-        )
+        timeout = _for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
         async with self._request(
             "PUT",
             _package_path(uri),
@@ -209,11 +215,7 @@ class RayJobClient:
             "lines": str(last_lines if last_lines is not None else -1),
             "timeout": _NO_TIMEOUT,
         }
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=self.cluster.request_timeout,
-            sock_read=self.cluster.request_timeout,
-        )
+        timeout = _for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
         async with self._request(
             "GET", "/api/v0/logs/file", job_id=info.job_id, params=query, timeout=timeout
         ) as response:
@@ -254,9 +256,7 @@ class RayJobClient:
         self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         """Return what answers at the agent's address, if it is one; its body is still to be read."""
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=_AGENT_CONNECT_TIMEOUT, sock_read=_AGENT_READ_TIMEOUT
-        )
+        timeout = _for_each_step(_AGENT_CONNECT_TIMEOUT, _AGENT_READ_TIMEOUT)
         try:
             return await session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
         except (
@@ -359,6 +359,10 @@ class RayJobClient:
 
 class _Progress:
     chunks = 0
+
+
+def _for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
 def _package_path(uri: str) -> str:
