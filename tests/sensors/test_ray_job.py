@@ -1,0 +1,219 @@
+"""A sensor ends as somebody else's job does, and never stops it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayJobEntrypointError,
+    RayJobNotFoundError,
+)
+from airflow_synapse.sensors.ray_job import RayJobSensor
+from airflow_synapse.triggers.ray_job import RayJobTrigger
+from airflow_synapse.version_compat import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+)
+from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The task's log is one that a test can read; Airflow's own goes to standard output."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(RayJobSensor, "log", logging.getLogger("the task's log"))
+
+
+@pytest.fixture
+def stub(stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> StubDashboard:
+    """A stub dashboard to which ``ray_default`` leads."""
+    connection = {"conn_type": "ray", "host": stub_dashboard.url}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+    return stub_dashboard
+
+
+@pytest.fixture
+def context() -> Any:
+    xcoms: dict[str, Any] = {}
+    ti = SimpleNamespace(
+        xcoms=xcoms,
+        xcom_push=lambda key, value: xcoms.update({key: value}),
+        start_date=datetime.now(timezone.utc),
+        try_number=1,
+        max_tries=0,
+        task_id="sensor",
+        map_index=-1,
+        run_id="run",
+        dag_id="dag",
+        get_first_reschedule_date=lambda _: None,
+    )
+    return {"ti": ti}
+
+
+def a_sensor(**given: Any) -> RayJobSensor:
+    return RayJobSensor(**{"task_id": "sensor", "job_id": "j", "poke_interval": 0.05, **given})
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_sensor_succeeds_with_the_job(
+    stub: StubDashboard, context: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits in the worker, shows each line of the job once, and leaves a link."""
+    log = tuple((0.1 * number, b"line %d\n" % number) for number in range(5))
+    stub.add_job("j", runtime=0.6, log=log, has_header=False)
+
+    a_sensor().execute(context)
+
+    assert [text for text in messages(caplog) if text.startswith("line")] == [
+        f"line {number}" for number in range(5)
+    ]
+    assert context["ti"].xcoms["dashboard_url"] == f"{stub.url}/#/jobs/j"
+
+
+def test_poke_tells_whether_the_job_has_succeeded(stub: StubDashboard) -> None:
+    """Also in reschedule mode, where each poke may be in another process."""
+    stub.add_job("j", runtime=NEVER)
+    sensor = a_sensor(mode="reschedule")
+    assert sensor.poke({}) is False
+
+    stub.jobs["j"].finish()
+
+    assert sensor.poke({}) is True
+
+
+def test_reschedule_mode_shows_no_log(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each poke would show the whole log again."""
+    stub.add_job("j", log=((0.0, b"line\n"),))
+
+    a_sensor(mode="reschedule").poke({})
+
+    assert "line" not in messages(caplog)
+
+
+def test_failed_job_fails_the_sensor(stub: StubDashboard) -> None:
+    """The error tells the exit code and the last lines."""
+    stub.add_job("j", status="FAILED", exit_code=3, log=((0.0, b"boom\n"),))
+
+    with pytest.raises(RayJobEntrypointError, match="exit code 3") as caught:
+        a_sensor().poke({})
+
+    assert caught.value.last_lines[-1] == "boom"
+
+
+def test_stopped_job_fails_the_sensor_for_good(stub: StubDashboard) -> None:
+    """A job that somebody stopped won't succeed at the next try."""
+    stub.add_job("j", status="STOPPED")
+
+    with pytest.raises(AirflowFailException, match="was STOPPED by somebody"):
+        a_sensor().poke({})
+
+
+def test_unknown_job_fails_the_sensor(stub: StubDashboard) -> None:
+    """A job that does not exist is not waited for."""
+    with pytest.raises(RayJobNotFoundError, match="Ray job j"):
+        a_sensor().poke({})
+
+
+def test_outage_is_outlasted(stub: StubDashboard) -> None:
+    """A dashboard that is away for a moment fails no sensor."""
+    stub.add_job("j")
+    stub.inject(Answer(503), route=routes.GET_JOB)
+
+    assert a_sensor().poke({}) is True
+
+
+def test_log_that_is_gone_does_not_matter(stub: StubDashboard) -> None:
+    """The sensor is about the job's end, not its log."""
+    stub.add_job("j")
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(500, b"A file is not found at: x"), times=None, route=routes.LOGS)
+
+    assert a_sensor().poke({}) is True
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+def test_soft_fail_skips(stub: StubDashboard, status: str) -> None:
+    """With ``soft_fail`` a job that did not succeed skips the task."""
+    stub.add_job("j", status=status)
+
+    with pytest.raises(AirflowSkipException, match=status):
+        a_sensor(soft_fail=True).poke({})
+
+
+def test_timeout_of_the_sensor_works(stub: StubDashboard, context: Any) -> None:
+    """``timeout`` ends a sensor as it ends every other; the job runs on."""
+    stub.add_job("j", runtime=NEVER)
+
+    with pytest.raises(AirflowSensorTimeout):
+        a_sensor(timeout=0.2).execute(context)
+
+    assert stub.jobs["j"].status == "RUNNING"
+
+
+def test_killed_sensor_leaves_the_job(stub: StubDashboard) -> None:
+    """The job belongs to somebody else."""
+    stub.add_job("j", runtime=NEVER)
+
+    a_sensor().on_kill()
+
+    assert stub.count(routes.STOP) == 0
+
+
+def test_deferred_sensor_leaves_all_to_its_trigger(stub: StubDashboard, context: Any) -> None:
+    """The trigger gets the sensor's settings, stops no job and reads no result."""
+    sensor = a_sensor(deferrable=True, poll_interval=7.0, stream_logs=False, timeout=90)
+
+    with pytest.raises(TaskDeferred) as caught:
+        sensor.execute(context)
+
+    trigger = caught.value.trigger
+    assert isinstance(trigger, RayJobTrigger)
+    assert (trigger.job_id, trigger.poll_interval, trigger.stream_logs) == ("j", 7.0, False)
+    assert (trigger.stop_on_kill, trigger.fetch_result) == (False, False)
+    assert caught.value.timeout == timedelta(seconds=90)
+    assert stub.count() == 0
+
+
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_timeout_of_a_deferred_sensor(soft_fail: bool) -> None:
+    """A deferral that timed out is a sensor's timeout, or skips."""
+    sensor = a_sensor(soft_fail=soft_fail, timeout=90)
+
+    with pytest.raises(AirflowSkipException if soft_fail else AirflowSensorTimeout, match="90 s"):
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+
+def test_broken_trigger_skips_nothing() -> None:
+    """``soft_fail`` is about the job: a triggerer that broke is a failure."""
+    with pytest.raises(TaskDeferralError):
+        a_sensor(soft_fail=True).resume_execution("__fail__", {"error": "Trigger failure"}, {})
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "WELL"}])
+def test_event_that_is_none_of_ours_fails_the_sensor(event: Any) -> None:
+    """An unknown end is no success."""
+    with pytest.raises(ExecutionError, match="was watched by a trigger that ended with"):
+        a_sensor().execute_complete({}, event)
+
+
+def test_event_of_success_ends_the_sensor() -> None:
+    """A job that succeeded lets the sensor succeed."""
+    assert a_sensor().execute_complete({}, {"status": "SUCCEEDED", "job_id": "j"}) is None
