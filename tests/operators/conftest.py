@@ -1,36 +1,14 @@
-"""A task instance outside Airflow, with what operators ask of it."""
+"""A cluster for operators, and a task to run them in."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 
 from airflow_synapse.rayjobs import job_watcher
+from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
-
-
-class TaskInstance:
-    """Holds its place in a DAG run, and XComs."""
-
-    def __init__(self, **fields: Any) -> None:
-        self.dag_id = "dag"
-        self.run_id = "run"
-        self.task_id = "task"
-        self.map_index = -1
-        self.try_number = 1
-        self.max_tries = 0
-        self.start_date = datetime.now(timezone.utc)
-        self.xcoms: dict[str, Any] = {}
-        self.__dict__.update(fields)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: Any = None) -> Any:
-        return self.xcoms.get(key)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from airflow_synapse.version_compat import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from tests.operators.conftest import TaskInstance
+from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
