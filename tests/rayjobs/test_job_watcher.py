@@ -36,6 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     """Pauses are short, and no agent is remembered from another test."""
     monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
     monkeypatch.setattr(job_watcher, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
+    monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
     monkeypatch.setattr(log_follower, "_unusable_agents", {})

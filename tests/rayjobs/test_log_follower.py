@@ -15,6 +15,7 @@ from airflow_synapse.rayjobs import log_follower
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_follower import LogFollower, read_from, read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from airflow_synapse.rayjobs.retries import Backoff
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, CutBody, Hang, Reset
 from tests.support.stub_dashboard import StubDashboard
@@ -28,6 +29,7 @@ LOG = "".join(f"{line}\n" for line in LINES).encode()
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short, and no agent is remembered from another test."""
+    monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
     monkeypatch.setattr(log_follower, "_unusable_agents", {})
