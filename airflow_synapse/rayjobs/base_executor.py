@@ -144,7 +144,8 @@ class BaseRayExecutor(ABC):
                     is_taken = True
 
         with start_blocking_portal() as portal:
-            watch = portal.start_task_soon(self._watch, job_id, hand_over)
+            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL)
+            watch = portal.start_task_soon(_watch, self.cluster, job_id, options, hand_over, log)
             watch.add_done_callback(lambda _: hand_over(None))
             try:
                 while (batch := batches.get()) is not None:
@@ -217,14 +218,11 @@ class BaseRayExecutor(ABC):
             deadlines={"timeout_seconds": time.time() + timeout_seconds},
         )
 
-        async def watch() -> tuple[JobInfo, Sequence[str]]:
-            async with RayJobClient(impatient) as client:
-                watcher = JobWatcher(client, job_id, options=options, emit=_drop, logger=log)
-                info = await _within(client, timeout_seconds + _GRACE, watcher.watch())
-                return info, watcher.last_lines
-
+        limit = timeout_seconds + _GRACE
         try:
-            info, last_lines = self._cross(watch)
+            info, last_lines = self._cross(
+                lambda: _watch(impatient, job_id, options, _drop, log, limit=limit)
+            )
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
             raise self._not_ended(job_id, timeout_seconds, exc) from exc
         error = error_of(info, cluster=self.cluster.dashboard_url, last_lines=last_lines)
@@ -237,7 +235,7 @@ class BaseRayExecutor(ABC):
         return self._call(lambda client: client.list_jobs())
 
     def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job. Its id can't be used again.
+        """Make the cluster forget an ended job. Its log stays: use its id for no other job.
 
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayJobSubmissionError: if the job has not ended.
@@ -255,19 +253,7 @@ class BaseRayExecutor(ABC):
 
         :return: The job as it ended, and the last lines of its log.
         """
-
-        async def watch() -> tuple[JobInfo, Sequence[str]]:
-            async with RayJobClient(self.cluster) as client:
-                watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=logger)
-                return await watcher.watch(), watcher.last_lines
-
-        return self._cross(watch)
-
-    async def _watch(self, job_id: str, emit: Emit) -> JobInfo:
-        async with RayJobClient(self.cluster) as client:
-            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL)
-            watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=log)
-            return await watcher.watch()
+        return self._cross(lambda: _watch(self.cluster, job_id, options, emit, logger))
 
     def _call(self, work: Callable[[RayJobClient], Awaitable[T]], *, is_bounded: bool = True) -> T:
         """Do async work with a client, through outages if that was asked for.
@@ -317,6 +303,22 @@ class BaseRayExecutor(ABC):
             reason=reason,
             hint="It was not stopped.",
         )
+
+
+async def _watch(
+    cluster: RayCluster,
+    job_id: str,
+    options: WatchOptions,
+    emit: Emit,
+    logger: Logger,
+    *,
+    limit: float | None = None,
+) -> tuple[JobInfo, Sequence[str]]:
+    """Watch a job to its end over a connection of its own, for ``limit`` seconds at most."""
+    async with RayJobClient(cluster) as client:
+        watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=logger)
+        info = await _within(client, limit, watcher.watch())
+        return info, watcher.last_lines
 
 
 async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:

@@ -136,7 +136,7 @@ class RayJobTrigger(BaseTrigger):
 
     def _show(self, lines: Sequence[str]) -> None:
         for line in lines:
-            self.log.info(line)  # noqa: G004, RUF100  # a line of the job, not a format
+            self.log.info(line)  # a line of the job, not a format
 
     async def _small_result(self, client: RayJobClient, info: JobInfo) -> Event | None:
         """Return ``{"result": …}``, None where the worker has to look for itself."""

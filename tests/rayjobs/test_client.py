@@ -29,12 +29,6 @@ from tests.support.stub_jobs import NEVER, NODE_ID
 
 
 @pytest.fixture
-async def stub() -> AsyncIterator[StubDashboard]:
-    async with StubDashboard() as stub:
-        yield stub
-
-
-@pytest.fixture
 async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
     async with RayJobClient(RayCluster(stub.url, request_timeout=1.0)) as client:
         yield client

@@ -44,12 +44,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.fixture
-async def stub() -> AsyncIterator[StubDashboard]:
-    async with StubDashboard() as stub:
-        yield stub
-
-
-@pytest.fixture
 async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
     async with RayJobClient(RayCluster(stub.url, request_timeout=2.0)) as client:
         yield client

@@ -35,12 +35,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_follower, "_unusable_agents", {})
 
 
-@pytest.fixture
-async def stub() -> AsyncIterator[StubDashboard]:
-    async with StubDashboard() as stub:
-        yield stub
-
-
 @pytest.fixture(params=["agent", "dashboard"])
 def way(request: pytest.FixtureRequest, stub: StubDashboard) -> str:
     """The route by which logs are read; without the agent, all goes over the dashboard."""
