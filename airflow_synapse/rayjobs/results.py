@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from typing import Any
 
 from airflow_synapse.exceptions import RayLogNotFoundError
 from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.retries import Backoff
+
+_MISSING_IS_BELIEVED_AFTER = 4
+"""How often a result may be missing or cut before that is believed: a busy head now and then
+answers 200 with nothing, or with less than there is."""
 
 
 def result_file(job_id: str) -> str:
@@ -26,6 +32,19 @@ async def read_result(
     """
     if info.driver_node_id is None:
         raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
+    backoff = Backoff(first=0.2)
+    must_be_there = info.status == SUCCEEDED and ACTION_KEY in info.metadata
+    for _ in range(_MISSING_IS_BELIEVED_AFTER - 1 if must_be_there else 0):
+        try:
+            return await _read_once(client, info, max_bytes)
+        except RayLogNotFoundError:
+            await asyncio.sleep(backoff.next_pause())
+    return await _read_once(client, info, max_bytes)
+
+
+async def _read_once(
+    client: RayJobClient, info: JobInfo, max_bytes: int | None
+) -> dict[str, Any] | None:
     document = bytearray()
     async with aclosing(client.read_file(info, result_file(info.job_id))) as chunks:
         async for chunk in chunks:

@@ -19,7 +19,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.answers import IdInUseError
 from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.models import ACTION_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.results import read_result, result_file
 from tests.support import stub_dashboard as routes
 from tests.support.fault_proxy import FaultProxy
@@ -214,6 +214,18 @@ async def test_result_is_read_up_to_a_limit(stub: StubDashboard, client: RayJobC
 
     assert await read_result(client, info, max_bytes=1000) is None
     assert await read_result(client, info) == {"result": "x" * 100_000}
+
+
+@pytest.mark.parametrize("body", [b"", b'{"resu'], ids=repr)
+async def test_result_that_seems_missing_is_asked_for_again(
+    stub: StubDashboard, client: RayJobClient, body: bytes
+) -> None:
+    """A busy head now and then answers as if a file were empty; an action's result is there."""
+    info = JobInfo("j", "SUCCEEDED", driver_node_id=NODE_ID, metadata={ACTION_KEY: "train"})
+    stub.files[result_file("j")] = b'{"result": 1}'
+    stub.inject(Answer(200, body), times=3, route=routes.LOGS)
+
+    assert await read_result(client, info) == {"result": 1}
 
 
 async def test_result_of_a_job_that_never_ran(client: RayJobClient) -> None:

@@ -68,6 +68,10 @@ def test_progress_bar_is_condensed(airflow: AirflowDeployment, ended_run: tuple[
 
 def test_result_is_the_xcom(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> None:
     """What the action returned is the task's XCom, and no noise in its log."""
+    assert airflow.api.task_instance(*ended_run, "talk")["state"] == "success", whole_log(
+        airflow, *ended_run, "talk"
+    )[-4000:]
+
     result = airflow.api.xcom(*ended_run, "talk", "return_value")
 
     assert result == {"lines": 300, "blob": "x" * 200_000}
