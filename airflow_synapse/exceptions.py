@@ -191,10 +191,9 @@ class RayJobStoppedError(ExecutionError):
     """Somebody stopped the job."""
 
     def sentence(self) -> str:
-        return (
-            f"{self.subject} was STOPPED by somebody or something other than this caller. "
-            f"{self.hint or 'Submit it again if that was not intended.'}"
-        )
+        reason = self.reason or "was STOPPED by somebody or something other than this caller"
+        hint = self.hint or "Submit it again if that was not intended."
+        return f"{self.subject} {reason}. {hint}"
 
 
 class RayJobTimeoutError(ExecutionError):

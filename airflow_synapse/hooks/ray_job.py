@@ -133,6 +133,10 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.stop`."""
         return self.get_conn().stop(job_id)
 
+    def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
+        """See :meth:`.BaseRayExecutor.stop_and_tell`."""
+        return self.get_conn().stop_and_tell(job_id, logger=logger)
+
     def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
         """See :meth:`.BaseRayExecutor.wait`."""
         return self.get_conn().wait(job_id, timeout_seconds)

@@ -7,3 +7,6 @@ JOB_ID_KEY = "job_id"
 
 DASHBOARD_URL_KEY = "dashboard_url"
 """The URL of the job's page in the Ray dashboard."""
+
+LOG_POSITION_KEY = "log_position"
+"""Up to which byte the log of which job is shown, for a trigger that another triggerer takes over."""

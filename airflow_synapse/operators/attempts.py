@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_synapse.exceptions import JobIdConflictError
+from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
 
 _ADOPTABLE = frozenset({PENDING, RUNNING, SUCCEEDED})
@@ -23,12 +24,16 @@ _HASH_LENGTH = 16
 
 @dataclass(frozen=True)
 class TaskRun:
-    """One task instance between two clears by a user.
+    """One try of a task instance.
 
     :param deployment: What tells this Airflow from another on the same cluster, its base URL.
-    :param clears: How often a user has cleared it: Airflow keeps ``max_tries = retries`` and raises
-        it by ``try_number`` at a clear.
-    :param try_number: Airflow's number of this try, over all clears.
+    :param try_number: Airflow's number of this try, which grows over retries and clears alike.
+    :param max_tries: What Airflow set when it created the task instance (``retries``) or a user
+        cleared it (``try_number + retries``). Neither a retry nor an edit of the DAG changes it.
+    :param retries: The task's ``retries``, now.
+    :param run_started: When the DAG run started; anew after a clear of a finished or deleted run.
+    :param run_clears: How often a user has cleared any task of the DAG run.
+    :param had_job: Whether an earlier try had a job for sure: it got as far as to keep its id.
     """
 
     deployment: str
@@ -36,26 +41,18 @@ class TaskRun:
     run_id: str
     task_id: str
     map_index: int
-    clears: int
     try_number: int
+    max_tries: int = 0
+    retries: int = 0
+    run_started: str = ""
+    run_clears: int = 0
+    had_job: bool = False
 
     @property
     def owner(self) -> str:
-        """What a job says of whom it was submitted for. Same for all tries up to a clear."""
-        identity = [
-            self.deployment,
-            self.dag_id,
-            self.run_id,
-            self.task_id,
-            self.map_index,
-            self.clears,
-        ]
+        """What a job says of whom it was submitted for. Same for all tries."""
+        identity = [self.deployment, self.dag_id, self.run_id, self.task_id, self.map_index]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-
-    @property
-    def tries_since_clear(self) -> int:
-        """The number of this try, counted from the last clear on."""
-        return max(1, self.try_number - self.clears)
 
     def metadata(self) -> dict[str, str]:
         """Return what goes into the job's metadata, to be read in the Ray dashboard."""
@@ -65,22 +62,44 @@ class TaskRun:
             "airflow_task_id": self.task_id,
             "airflow_map_index": str(self.map_index),
             "airflow_try_number": str(self.try_number),
+            **self._since_clear(),
+            **self._beside_clear(),
             OWNER_KEY: self.owner,
         }
 
-    def job_id(self, attempt: int, *, given: str | None = None) -> str:
-        """Return the submission id of an attempt.
+    def job_id(self, number: int, *, given: str | None = None) -> str:
+        """Return the submission id of a job of this task instance.
 
-        :param attempt: 1 for the first job, more for each that replaces a failed one.
-        :param given: The user's own id, to which only a later attempt adds its number.
+        :param number: 1 for its first job, more for each that came later.
+        :param given: The user's own id, to which only a later job adds its number.
         """
         if given is not None:
-            return given if attempt == 1 else f"{given}.{attempt}"
-        identity = hashlib.sha256(f"{self.owner}.{attempt}".encode()).hexdigest()
+            return given if number == 1 else f"{given}.{number}"
+        identity = hashlib.sha256(f"{self.owner}.{number}".encode()).hexdigest()
         parts = [_readable(self.dag_id), _readable(self.task_id)]
         if self.map_index >= 0:
             parts.append(str(self.map_index))
-        return ".".join([*parts, str(attempt), identity[:_HASH_LENGTH]])
+        return ".".join([*parts, str(number), identity[:_HASH_LENGTH]])
+
+    def was_cleared_after(self, job: JobInfo) -> bool:
+        """Whether a user has cleared this task since the job was submitted.
+
+        A clear raises ``max_tries``, unless ``retries`` was lowered at the same time. Then only the
+        count of clears tells, and that of the whole DAG run: so a job that runs is still kept.
+        """
+        if _differs(job, self._since_clear()):
+            return True
+        beside = [_differs(job, {key: value}) for key, value in self._beside_clear().items()]
+        return all(beside) and job.is_terminal
+
+    def _since_clear(self) -> dict[str, str]:
+        return {
+            "airflow_max_tries": str(self.max_tries),
+            "airflow_run_started": self.run_started,
+        }
+
+    def _beside_clear(self) -> dict[str, str]:
+        return {"airflow_retries": str(self.retries), "airflow_run_clears": str(self.run_clears)}
 
 
 @dataclass(frozen=True)
@@ -89,10 +108,12 @@ class Attempt:
 
     :param job_id: Its submission id.
     :param found: What the cluster knows of it, None if it is still to be submitted.
+    :param left_behind: A job from before a clear that nobody has stopped.
     """
 
     job_id: str
     found: JobInfo | None = None
+    left_behind: JobInfo | None = None
 
 
 def choose_attempt(
@@ -104,26 +125,47 @@ def choose_attempt(
 ) -> Attempt:
     """Return the job to adopt, or the id under which to submit a new one.
 
-    The latest job of this task run is adopted if it runs, waits or has succeeded. If it FAILED, was
-    STOPPED or is gone, the next attempt is due.
+    The latest job of this task instance is adopted if it runs, waits or has succeeded since the last
+    clear. Otherwise the next one is due. If no try was seen to submit that one, it may still be on
+    its way from a worker that is gone, so the new one goes by the same id: only one gets through.
 
     :param find: Looks a submission id up on the cluster.
     :param cluster: The dashboard URL, for an error.
     :param given: The user's own id.
     :raises JobIdConflictError: if an id belongs to somebody else's job.
     """
-    attempt = run.tries_since_clear
-    while attempt >= 1:
-        job_id = run.job_id(attempt, given=given)
-        info = find(job_id)
-        if info is not None:
-            _refuse_other(run, info, cluster)
-            if info.status in _ADOPTABLE:
-                return Attempt(job_id, info)
-            break
-        attempt -= 1
-    due = attempt + 1 if given is not None else max(run.tries_since_clear, attempt + 1)
-    return Attempt(run.job_id(due, given=given))
+    number, latest = _latest(run, find, given)
+    if latest is None:
+        due = run.try_number if run.had_job else 1  # what an earlier try had is gone
+        return Attempt(run.job_id(due, given=given))
+    _refuse_other(run, latest, cluster)
+    is_old = run.was_cleared_after(latest)
+    if latest.status in _ADOPTABLE and not is_old:
+        return Attempt(latest.job_id, latest)
+    due = max(number + 1, run.try_number) if run.had_job else number + 1
+    left_behind = latest if is_old and not latest.is_terminal else None
+    return Attempt(run.job_id(due, given=given), left_behind=left_behind)
+
+
+def _latest(
+    run: TaskRun, find: Callable[[str], JobInfo | None], given: str | None
+) -> tuple[int, JobInfo | None]:
+    """Return the number and state of the latest job that the cluster knows, 0 and None if none.
+
+    No job has a higher number than the try that submitted it, unless Airflow ran one try twice.
+    """
+    number = run.try_number
+    latest = find(run.job_id(number, given=given))
+    if latest is not None:
+        while (newer := find(run.job_id(number + 1, given=given))) is not None:
+            number, latest = number + 1, newer
+        return number, latest
+    while number > 1:
+        number -= 1
+        latest = find(run.job_id(number, given=given))
+        if latest is not None:
+            return number, latest
+    return 0, None
 
 
 def _refuse_other(run: TaskRun, info: JobInfo, cluster: str) -> None:
@@ -138,16 +180,35 @@ def _refuse_other(run: TaskRun, info: JobInfo, cluster: str) -> None:
 
 def task_run(context: Any, *, retries: int, deployment: str) -> TaskRun:
     """Return the task run of an Airflow context."""
-    ti = context["ti"]
+    ti, dag_run = context["ti"], context.get("dag_run")
+    started = getattr(dag_run, "start_date", None)
     return TaskRun(
         deployment=deployment,
         dag_id=ti.dag_id,
         run_id=ti.run_id,
         task_id=ti.task_id,
         map_index=ti.map_index if ti.map_index is not None else -1,
-        clears=max(0, (ti.max_tries or 0) - retries),
         try_number=ti.try_number,
+        max_tries=ti.max_tries or 0,
+        retries=retries,
+        run_started=started.isoformat() if started else "",
+        run_clears=getattr(dag_run, "clear_number", 0) or 0,
+        had_job=_had_job(ti),
     )
+
+
+def _had_job(ti: Any) -> bool:
+    """Whether the last try that kept an XCom kept a job's id.
+
+    Airflow deletes the XComs of earlier tries before a try begins; the list of what it deleted is
+    all that is left (``TIRunContext.xcom_keys_to_clear``, Airflow 3.1 to 3.3).
+    """
+    told = getattr(ti, "_ti_context_from_server", None)
+    return JOB_ID_KEY in (getattr(told, "xcom_keys_to_clear", None) or ())
+
+
+def _differs(job: JobInfo, expected: dict[str, str]) -> bool:
+    return any(job.metadata.get(key) != value for key, value in expected.items())
 
 
 def _readable(name: str) -> str:

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, XComArg
 
-from airflow_synapse.exceptions import (
-    AirflowSynapseError,
-    RayJobNotFoundError,
-    RayJobStoppedError,
-    RayJobTimeoutError,
-)
+from airflow_synapse.exceptions import RayJobStoppedError, RayJobTimeoutError
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
 from airflow_synapse.links.ray_job import RayJobLink
@@ -25,7 +20,6 @@ from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
 from airflow_synapse.operators.durations import to_number, to_seconds
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.version_compat import (
-    TRIGGERS_HAVE_ON_KILL,
     AirflowFailException,
     TaskDeferralError,
     TaskDeferralTimeout,
@@ -174,6 +168,7 @@ class RayJobOperator(BaseOperator):
         self.stop_on_kill = stop_on_kill
         self.reattach = reattach
         self._submitted_id: str | None = None
+        self._is_killed = False
         for field in self.hidden_template_fields:
             XComArg.apply_upstream_relationship(self, getattr(self, field))
 
@@ -214,7 +209,7 @@ class RayJobOperator(BaseOperator):
             task_ids=self.task_id, key=DASHBOARD_URL_KEY, map_indexes=context["ti"].map_index
         )
         self.log.info("The job's page in the Ray dashboard: %s", page)
-        if isinstance(error, RayJobStoppedError):
+        if isinstance(error, RayJobStoppedError) and not self._is_killed:
             raise AirflowFailException(str(error)) from error
         raise error
 
@@ -223,10 +218,15 @@ class RayJobOperator(BaseOperator):
         return event.get("result")
 
     def on_kill(self) -> None:
-        """Stop the job, unless the user wants it to go on."""
+        """Stop the job, unless the user wants it to go on.
+
+        Airflow calls this in a signal handler. Where it interrupts the submission, the job is
+        stopped once that is through, or not submitted at all.
+        """
+        self._is_killed = True
         if self._submitted_id is None or not self.stop_on_kill:
             return
-        self._stop(self._hook(), self._submitted_id)
+        self._hook().stop_and_tell(self._submitted_id, logger=self.log)
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
@@ -239,7 +239,7 @@ class RayJobOperator(BaseOperator):
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
             will_retry = ti.try_number <= ti.max_tries
             if isinstance(exc, TaskDeferralTimeout) or not (will_retry and self.reattach):
-                self._stop(self._hook(), job_id)
+                self._hook().stop_and_tell(job_id, logger=self.log)
             else:
                 self.log.warning("Ray job %s goes on; the next try takes it over.", job_id)
             raise
@@ -278,9 +278,12 @@ class RayJobOperator(BaseOperator):
                     run, executor.find_info, cluster=cluster, given=self.job_id or None
                 )
             elif self.job_id:
-                attempt = Attempt(run.job_id(run.tries_since_clear, given=self.job_id))
+                attempt = Attempt(run.job_id(run.try_number, given=self.job_id))
             else:
-                attempt = Attempt(f"{run.job_id(run.tries_since_clear)}.{uuid.uuid4().hex[:8]}")
+                attempt = Attempt(f"{run.job_id(run.try_number)}.{uuid.uuid4().hex[:8]}")
+            if attempt.left_behind is not None and self.stop_on_kill:
+                self._stop_left_behind(executor, attempt.left_behind)
+            self._refuse_if_killed()
             self._submitted_id = attempt.job_id
             if attempt.found is not None:
                 self.log.info(
@@ -291,16 +294,28 @@ class RayJobOperator(BaseOperator):
             else:
                 executor.submit_prepared(prepared, attempt.job_id)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, hook.ray_conn_id)
+            if self._is_killed and self.stop_on_kill:
+                executor.stop_and_tell(attempt.job_id, logger=self.log)
+                self._refuse_if_killed()
         return attempt
+
+    def _refuse_if_killed(self) -> None:
+        if self._is_killed:
+            raise RayJobStoppedError(
+                job_id=self._submitted_id, reason="was not run: the task was killed meanwhile"
+            )
+
+    def _stop_left_behind(self, executor: RayJobExecutor, job: JobInfo) -> None:
+        self.log.warning(
+            "Ray job %s is still %s from before the task was cleared; stopping it.",
+            job.job_id,
+            job.status,
+        )
+        executor.stop_and_tell(job.job_id, logger=self.log)
 
     def _defer(self, context: Context, job_id: str, deadlines: dict[str, float]) -> None:
         from airflow_synapse.triggers.ray_job import RayJobTrigger
 
-        if self.stop_on_kill and not TRIGGERS_HAVE_ON_KILL:
-            self.log.warning(
-                "On this version of Airflow, killing the task while it is deferred does not stop its "
-                "Ray job: triggers hear of it from Airflow 3.3 on."
-            )
         timeout = None
         if self.execution_timeout is not None:
             started = context["ti"].start_date.timestamp()
@@ -340,25 +355,13 @@ class RayJobOperator(BaseOperator):
                 job_id, options=options, emit=self._show, logger=self.log
             )
         except RayJobTimeoutError:
-            self._stop(hook, job_id)
+            hook.stop_and_tell(job_id, logger=self.log)
             raise
         return event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
 
     def _show(self, lines: Sequence[str]) -> None:
         for line in lines:
             self.log.info(line)  # a line of the job, not a format
-
-    def _stop(self, hook: RayJobHook, job_id: str) -> None:
-        """Stop the job and say how that went; what can't be stopped is named loudly."""
-        try:
-            was_running = hook.stop(job_id)
-        except RayJobNotFoundError:
-            self.log.info("Ray job %s is gone, so there is nothing to stop.", job_id)
-        except AirflowSynapseError as exc:
-            self.log.error("Ray job %s may be left behind: %s", job_id, exc)  # noqa: TRY400  # the text tells all
-        else:
-            how = "was stopped" if was_running else "had already ended"
-            self.log.info("Ray job %s %s.", job_id, how)
 
 
 def _deadlines(limits: Mapping[str, float | None], found: JobInfo | None) -> dict[str, float]:

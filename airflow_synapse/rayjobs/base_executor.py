@@ -24,11 +24,13 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.failures import error_of
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, OutageLog, WatchOptions, outlast
+from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.log_follower import Emit, read_from, read_last_lines
 from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
+from airflow_synapse.rayjobs.outages import OutageLog, outlast
 from airflow_synapse.rayjobs.results import read_result
+from airflow_synapse.rayjobs.stopping import stop_and_tell
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -198,6 +200,18 @@ class BaseRayExecutor(ABC):
             waits for resources does not.
         """
         return self._call(lambda client: submission.stop(client, job_id))
+
+    def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
+        """Stop the job through outages, and tell how that went instead of raising.
+
+        :return: Whether it has ended for sure.
+        """
+
+        async def work() -> bool:
+            async with RayJobClient(self.cluster) as client:
+                return await stop_and_tell(client, job_id, logger=logger)
+
+        return self._cross(work)
 
     def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
         """Wait for the job to end and return its status, SUCCEEDED.

@@ -1,24 +1,17 @@
-"""Watches one job to its end: its status, its log, its limits, and outages of its cluster."""
+"""Watches one job to its end: its status, its log and its limits."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from airflow_synapse.exceptions import (
-    AirflowSynapseError,
-    RayClusterUnreachableError,
-    RayJobTimeoutError,
-)
+from airflow_synapse.exceptions import AirflowSynapseError, RayJobTimeoutError
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_follower import Emit, LogFollower, read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo, Logger
-from airflow_synapse.rayjobs.retries import Backoff
-
-T = TypeVar("T")
+from airflow_synapse.rayjobs.outages import OutageLog, outlast
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
@@ -50,63 +43,6 @@ class WatchOptions:
     deadlines: Mapping[str, float] = field(default_factory=dict)
 
 
-class OutageLog:
-    """Says once that a cluster became unreachable, and once that it is back.
-
-    :param logger: Where to say it.
-    :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
-    """
-
-    def __init__(self, logger: Logger, timeout: float) -> None:
-        self._logger = logger
-        self._timeout = timeout
-        self._began: float | None = None
-        self._backoff = Backoff()
-
-    async def wait_out(self, error: RayClusterUnreachableError) -> None:
-        """Sleep until the next try.
-
-        :raises RayClusterUnreachableError: ``error``, if the outage has lasted too long.
-        """
-        now = time.monotonic()
-        if self._began is None:
-            self._began = now
-            self._logger.warning(
-                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; a job that "
-                "runs there is not affected.",
-                error.cluster,
-                error.reason,
-                self._timeout,
-            )
-        left = self._began + self._timeout - now
-        if left <= 0:
-            raise error
-        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
-
-    def over(self) -> None:
-        """Say that the cluster is back, if it was away."""
-        if self._began is not None:
-            seconds = time.monotonic() - self._began
-            self._logger.info("The Ray cluster is reachable again after %.1f s.", seconds)
-            self._began = None
-            self._backoff.reset()
-
-
-async def outlast(outages: OutageLog, call: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``call`` returns, tried again for as long as the cluster is unreachable.
-
-    :raises RayClusterUnreachableError: if the outage lasts too long.
-    """
-    while True:
-        try:
-            result = await call()
-        except RayClusterUnreachableError as error:
-            await outages.wait_out(error)
-        else:
-            outages.over()
-            return result
-
-
 class JobWatcher:
     """Watches one job.
 
@@ -132,7 +68,11 @@ class JobWatcher:
         self._logger = logger
         self._outages = OutageLog(logger, options.unreachable_timeout)
         self._follower = LogFollower(
-            client, emit=emit, position=options.log_position, logger=logger
+            client,
+            emit=emit,
+            position=options.log_position,
+            logger=logger,
+            outages=self._outages,
         )
 
     @property
@@ -205,11 +145,15 @@ class JobWatcher:
         )
 
     async def _finish_log(self, info: JobInfo) -> None:
+        lines = self._follower.last_lines
         if self._options.stream_logs:
-            await self._follower.drain(info, give_up_after=self._options.unreachable_timeout)
-        elif info.status != SUCCEEDED:
+            await self._follower.drain(info)
+            has_seen_all = not self._options.log_position or len(lines) == lines.maxlen
+        else:
+            has_seen_all = False
+        if info.status != SUCCEEDED and not has_seen_all:
             try:
-                self._follower.last_lines.extend(await read_last_lines(self._client, info))
+                lines.extend(await read_last_lines(self._client, info))
             except AirflowSynapseError as exc:
                 self._logger.warning("The end of the job's log can't be read: %s", exc)
 

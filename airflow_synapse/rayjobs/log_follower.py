@@ -24,6 +24,7 @@ from airflow_synapse.rayjobs.answers import AgentUnusableError
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
 from airflow_synapse.rayjobs.models import JobInfo, Logger
+from airflow_synapse.rayjobs.outages import OutageLog, outlast
 from airflow_synapse.rayjobs.retries import Backoff
 
 _SLICE = 16 * 1024
@@ -35,6 +36,12 @@ _MISSING_IS_NEWS_AFTER = 4
 _MIN_PAUSE = 0.4
 _MAX_PAUSE = 2.0
 """Seconds between two reads of a log that grows, and of one that is quiet."""
+
+_MAX_PAUSE_OF_FAILURES = 10.0
+"""Seconds between two tries to read a log that can't be read, at most."""
+
+_FAILING_IS_NEWS_AFTER = 15.0
+"""Seconds after which it is told that a log can't be read."""
 
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
@@ -126,15 +133,27 @@ class LogFollower:
     :param emit: Takes the next lines. Called on the event loop, so it must be quick.
     :param position: The byte of the log to start from.
     :param logger: Where to say that a log can't be read.
+    :param outages: What is known of the cluster's outages, shared with the status watch.
     """
 
-    def __init__(self, client: RayJobClient, *, emit: Emit, position: int, logger: Logger) -> None:
+    def __init__(
+        self,
+        client: RayJobClient,
+        *,
+        emit: Emit,
+        position: int,
+        logger: Logger,
+        outages: OutageLog,
+    ) -> None:
         self._client = client
         self._emit = emit
         self._lines = LineAssembler(position)
         self._logger = logger
         self._tick: asyncio.TimerHandle | None = None
+        self._outages = outages
         self._times_missing = 0
+        self._failing_since: float | None = None
+        self._failure_is_told = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     @property
@@ -145,19 +164,25 @@ class LogFollower:
     async def follow(self, info: JobInfo) -> None:
         """Emit lines as they appear, until cancelled."""
         pause = _MIN_PAUSE
+        backoff = Backoff(first=_MIN_PAUSE, cap=_MAX_PAUSE_OF_FAILURES)
         while True:
             before = self._lines.received
+            failure_pause = 0.0
             try:
                 await self._read(info)
             except RayClusterUnreachableError as exc:
-                self._logger.debug("The log of job %s broke off: %s", info.job_id, exc.reason)
+                self._note_failure(info, exc)
+                failure_pause = backoff.next_pause(exc.retry_after)
             except RayLogNotFoundError as exc:
                 self._warn_if_missing(exc)
+            else:
+                self._note_success(info)
+                backoff.reset()
             has_grown = self._lines.received > before
             if has_grown:
                 self._times_missing = 0
             pause = _MIN_PAUSE if has_grown else min(_MAX_PAUSE, pause * 1.5)
-            await asyncio.sleep(max(pause, self._cost(info)))
+            await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
 
     def _cost(self, info: JobInfo) -> float:
         """Return the seconds that the next read has to wait for not to be a burden."""
@@ -165,32 +190,26 @@ class LogFollower:
             return 0.0
         return self._lines.received / _REREAD_BYTES_PER_SECOND
 
-    async def drain(self, info: JobInfo, *, give_up_after: float) -> None:
+    async def drain(self, info: JobInfo) -> None:
         """Emit what is left of an ended job's log, to its last byte.
 
-        :param give_up_after: Seconds to keep trying while the cluster is unreachable.
-        :raises RayClusterUnreachableError: if it was for that long.
+        :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         """
         if info.driver_node_id is None:
             self._out((info.message or "").splitlines())
             return
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + give_up_after
         backoff = Backoff(first=0.3, cap=10.0)
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
             try:
-                await self._read(info)
+                await outlast(self._outages, lambda: self._read(info))
                 break
-            except RayClusterUnreachableError as exc:
-                if loop.time() >= deadline:
-                    raise
-                await asyncio.sleep(backoff.next_pause(exc.retry_after))
             except RayLogNotFoundError as exc:
                 self._warn_if_missing(exc)
                 if self._times_missing >= _MISSING_IS_NEWS_AFTER:
                     break
                 await asyncio.sleep(backoff.next_pause())
+        self._note_success(info)
         self._out(self._lines.flush())
         self.close()
 
@@ -222,6 +241,28 @@ class LogFollower:
         if lines:
             self.last_lines.extend(lines)
             self._emit(lines)
+
+    def _note_failure(self, info: JobInfo, error: RayClusterUnreachableError) -> None:
+        """Say that only the log can't be read; an outage of the whole cluster is told elsewhere."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        is_news = not self._failure_is_told and now - self._failing_since >= _FAILING_IS_NEWS_AFTER
+        if is_news and not self._outages.is_under_way:
+            self._failure_is_told = True
+            self._logger.warning(
+                "The log of Ray job %s can't be read for the time being: %s. Its status is watched "
+                "all the same.",
+                info.job_id,
+                error.reason,
+            )
+
+    def _note_success(self, info: JobInfo) -> None:
+        if self._failure_is_told and self._failing_since is not None:
+            seconds = time.monotonic() - self._failing_since
+            self._logger.info("The log of Ray job %s goes on after %.1f s.", info.job_id, seconds)
+        self._failing_since = None
+        self._failure_is_told = False
 
     def _warn_if_missing(self, error: RayLogNotFoundError) -> None:
         self._times_missing += 1

@@ -153,3 +153,6 @@ class Logger(Protocol):
 
     def warning(self, msg: str, /, *args: Any) -> Any:
         """Tell what a user should look at."""
+
+    def error(self, msg: str, /, *args: Any) -> Any:
+        """Tell what a user has to act on."""

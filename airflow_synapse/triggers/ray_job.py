@@ -10,7 +10,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
-    RayJobNotFoundError,
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
@@ -20,13 +19,20 @@ from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.results import read_result
-from airflow_synapse.rayjobs.submission import stop
+from airflow_synapse.rayjobs.stopping import stop_and_tell
 from airflow_synapse.triggers.events import Event, event_of_end, event_of_error
+from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
+from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
 
 MAX_RESULT_IN_EVENT = 32 * 1024
 """Bytes of a result that travels in the event; a larger one is read by the worker."""
 
+_TRIES_TO_ASK = 3
+_ASK_TIMEOUT = 5.0
+_PAUSE_BEFORE_ASKING_AGAIN = 1.0
+"""How often, each time for how many seconds and with which pauses, Airflow is asked whether a task
+still waits."""
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills under way: the event loop itself keeps only weak references to its tasks."""
@@ -103,6 +109,10 @@ class RayJobTrigger(BaseTrigger):
         try:
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
             event = await self._watch(connection)
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL:
+                await self.on_kill()
+            raise
         except Exception as exc:  # whatever it is, the task has to hear of it
             if not isinstance(exc, AirflowSynapseError):
                 self.log.exception("The watch of Ray job %s broke", self.job_id)
@@ -112,20 +122,33 @@ class RayJobTrigger(BaseTrigger):
         yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
 
     async def _watch(self, connection: RayConnection) -> Event:
+        checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)
+        position = await checkpoint.read() if self.stream_logs else 0
+        if position:
+            self.log.info(
+                "The log of Ray job %s goes on at byte %d, where the last triggerer kept its place.",
+                self.job_id,
+                position,
+            )
         options = WatchOptions(
             poll_interval=self.poll_interval,
             stream_logs=self.stream_logs,
+            log_position=position,
             unreachable_timeout=self.unreachable_timeout,
             deadlines=self.deadlines,
         )
         async with RayJobClient(connection.cluster) as client:
-            watcher = JobWatcher(
-                client, self.job_id, options=options, emit=self._show, logger=self.log
-            )
+
+            def show(lines: Sequence[str]) -> None:
+                for line in lines:
+                    self.log.info(line)  # a line of the job, not a format
+                checkpoint.note(watcher.log_position)
+
+            watcher = JobWatcher(client, self.job_id, options=options, emit=show, logger=self.log)
             try:
-                info = await watcher.watch()
+                info = await self._keeping(checkpoint, watcher)
             except RayJobTimeoutError:
-                await self._stop(client)
+                await stop_and_tell(client, self.job_id, logger=self.log)
                 raise
             return event_of_end(
                 info,
@@ -134,9 +157,16 @@ class RayJobTrigger(BaseTrigger):
                 result=await self._small_result(client, info),
             )
 
-    def _show(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self.log.info(line)  # a line of the job, not a format
+    async def _keeping(self, checkpoint: LogCheckpoint, watcher: JobWatcher) -> JobInfo:
+        """Return the job as it ended; meanwhile its place in the log is kept."""
+        keeping = asyncio.create_task(checkpoint.keep())
+        try:
+            return await watcher.watch()
+        except asyncio.CancelledError:
+            await checkpoint.flush()
+            raise
+        finally:
+            keeping.cancel()
 
     async def _small_result(self, client: RayJobClient, info: JobInfo) -> Event | None:
         """Return ``{"result": …}``, None where the worker has to look for itself."""
@@ -148,19 +178,6 @@ class RayJobTrigger(BaseTrigger):
             level = self.log.warning if isinstance(exc, RayLogNotFoundError) else self.log.debug
             level("The job's result was not read here: %s", exc)
             return None
-
-    async def _stop(self, client: RayJobClient) -> None:
-        """Stop the job and say how that went; what can't be stopped is named loudly."""
-        try:
-            was_running = await stop(client, self.job_id)
-        except RayJobNotFoundError:
-            self.log.info("Ray job %s is gone, so there is nothing to stop.", self.job_id)
-        except AirflowSynapseError as exc:
-            self.log.error("Ray job %s may be left behind: %s", self.job_id, exc)  # noqa: TRY400
-        else:
-            self.log.info(
-                "Ray job %s %s.", self.job_id, "was stopped" if was_running else "had already ended"
-            )
 
     async def on_kill(self) -> None:
         """Stop the job, if a user killed the task.
@@ -179,14 +196,38 @@ class RayJobTrigger(BaseTrigger):
         """Stop the job unless the task still waits for it.
 
         So it is when a slow triggerer's triggers are handed to another one
-        (apache/airflow#73454): then the job must go on.
+        (apache/airflow#73454) and, before Airflow 3.3, when the triggerer is shut down: then the
+        job must go on.
         """
         try:
-            if await still_waits_for(self.task_instance, self.job_id):
-                self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
-                return
+            is_waited_for = await self._is_waited_for()
+        except Exception as exc:  # noqa: BLE001  # whatever it is, in doubt the job goes on
+            self.log.warning(
+                "Airflow could not tell whether the task still waits for Ray job %s, so the job is "
+                "left running: %r",
+                self.job_id,
+                exc,
+            )
+            return
+        if is_waited_for:
+            self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
+            return
+        try:
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
             async with RayJobClient(connection.cluster) as client:
-                await self._stop(client)
+                await stop_and_tell(client, self.job_id, logger=self.log)
         except Exception:
             self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)
+
+    async def _is_waited_for(self) -> bool:
+        """Ask Airflow, more than once if it can't tell."""
+        for _ in range(_TRIES_TO_ASK - 1):
+            try:
+                return await asyncio.wait_for(self._ask(), _ASK_TIMEOUT)
+            except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
+                self.log.debug("Airflow can't tell the task's state: %r", exc)
+                await asyncio.sleep(_PAUSE_BEFORE_ASKING_AGAIN)
+        return await asyncio.wait_for(self._ask(), _ASK_TIMEOUT)
+
+    async def _ask(self) -> bool:
+        return await still_waits_for(self.task_instance, self.job_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
+from airflow_synapse.triggers.xcoms import get_xcom
 
 _DEFERRED = "deferred"
 
@@ -23,20 +24,12 @@ async def still_waits_for(task_instance: Any, job_id: str) -> bool:
     """
     if task_instance is None or await _state(task_instance) != _DEFERRED:
         return False
-    from airflow.sdk.execution_time.xcom import XCom
-
-    current = await XCom.aget_one(
-        key=JOB_ID_KEY,
-        dag_id=task_instance.dag_id,
-        task_id=task_instance.task_id,
-        run_id=task_instance.run_id,
-        map_index=task_instance.map_index,
-    )
+    current = await get_xcom(task_instance, JOB_ID_KEY)
     return current in (None, job_id)
 
 
 async def _state(task_instance: Any) -> str | None:
-    """Return the task instance's state, whatever try it is in."""
+    """Return the task instance's state, whatever try it is in; None also if it is deleted."""
     from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
@@ -50,7 +43,7 @@ async def _state(task_instance: Any) -> str | None:
         )
     )
     if not isinstance(answer, TaskStatesResult):
-        return None
+        raise TypeError(f"Airflow told no task states but {answer!r}")
     states = answer.task_states.get(task_instance.run_id, {})
     suffix = f"_{task_instance.map_index}" if is_mapped else ""
     state: str | None = states.get(f"{task_instance.task_id}{suffix}")

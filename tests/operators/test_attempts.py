@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import datetime, timezone
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import JobIdConflictError
-from airflow_synapse.operators.attempts import TaskRun, choose_attempt
+from airflow_synapse.operators.attempts import TaskRun, choose_attempt, task_run
 from airflow_synapse.rayjobs.models import OWNER_KEY, JobInfo
 
 FIRST_TRY = TaskRun(
@@ -19,11 +21,13 @@ FIRST_TRY = TaskRun(
     run_id="run",
     task_id="task",
     map_index=-1,
-    clears=0,
     try_number=1,
+    max_tries=1,
+    retries=1,
+    run_started="2026-01-01T00:00:00+00:00",
 )
 SECOND_TRY = replace(FIRST_TRY, try_number=2)
-AFTER_A_CLEAR = replace(FIRST_TRY, clears=2, try_number=3)
+AFTER_A_CLEAR = replace(FIRST_TRY, try_number=2, max_tries=2, run_clears=1)
 
 
 def cluster_with(*jobs: tuple[TaskRun, int, str]) -> dict[str, JobInfo]:
@@ -79,12 +83,73 @@ def test_latest_attempt_counts() -> None:
     assert choose(replace(FIRST_TRY, try_number=3), jobs) == FIRST_TRY.job_id(2)
 
 
-def test_cleared_task_gets_a_new_job() -> None:
-    """A clear by a user makes another task run, whose jobs are others."""
-    job_id = choose(AFTER_A_CLEAR, cluster_with((FIRST_TRY, 1, "SUCCEEDED")))
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
+def test_cleared_task_gets_a_new_job(status: str) -> None:
+    """A clear by a user makes the earlier job count no more."""
+    attempt = choose_attempt(
+        AFTER_A_CLEAR, cluster_with((FIRST_TRY, 1, status)).get, cluster="http://ray"
+    )
 
-    assert job_id not in {FIRST_TRY.job_id(attempt) for attempt in range(1, 5)}
-    assert AFTER_A_CLEAR.tries_since_clear == 1
+    assert attempt.job_id == FIRST_TRY.job_id(2)
+    assert attempt.found is None
+    assert attempt.left_behind is None
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_job_that_survived_a_clear_is_told(status: str) -> None:
+    """A job from before a clear that nobody could stop is named, and not adopted."""
+    jobs = cluster_with((FIRST_TRY, 1, status))
+
+    attempt = choose_attempt(AFTER_A_CLEAR, jobs.get, cluster="http://ray")
+
+    assert attempt.job_id == FIRST_TRY.job_id(2)
+    assert attempt.left_behind is jobs[FIRST_TRY.job_id(1)]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+def test_edited_retries_change_nothing(retries: int) -> None:
+    """Airflow keeps ``max_tries`` when a DAG is edited, so the job is found all the same."""
+    now = replace(SECOND_TRY, retries=retries)
+
+    assert choose(now, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(1)
+
+
+def test_clear_of_another_task_changes_nothing() -> None:
+    """What a user clears elsewhere in the run is no reason to start this task's job again."""
+    now = replace(SECOND_TRY, run_clears=3)
+
+    assert choose(now, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(1)
+
+
+def test_clear_with_fewer_retries_is_seen() -> None:
+    """A clear that finds ``retries`` lowered may leave ``max_tries`` as it was."""
+    cleared = replace(SECOND_TRY, retries=0, run_clears=1)
+
+    assert choose(cleared, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(2)
+    assert choose(cleared, cluster_with((FIRST_TRY, 1, "RUNNING"))) == FIRST_TRY.job_id(1)
+
+
+def test_run_that_was_deleted_and_made_again_gets_new_jobs() -> None:
+    """A run of the same id that started at another time is another run."""
+    again = replace(FIRST_TRY, run_started="2026-01-02T00:00:00+00:00")
+
+    assert choose(again, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(2)
+
+
+def test_submission_that_may_be_on_its_way_keeps_its_id() -> None:
+    """Where no try was seen to submit, the next uses the same id: only one of both gets through."""
+    third = replace(FIRST_TRY, try_number=3)
+
+    assert choose(third, {}) == FIRST_TRY.job_id(1)
+    assert choose(third, cluster_with((FIRST_TRY, 1, "FAILED"))) == FIRST_TRY.job_id(2)
+
+
+def test_id_of_a_job_that_is_gone_is_not_used_again() -> None:
+    """Of a deleted job a cluster keeps the log, so its successor goes by another id."""
+    third = replace(FIRST_TRY, try_number=3, had_job=True)
+
+    assert choose(third, {}) == FIRST_TRY.job_id(3)
+    assert choose(third, cluster_with((FIRST_TRY, 1, "FAILED"))) == FIRST_TRY.job_id(3)
 
 
 def test_job_of_somebody_else_is_never_taken_over() -> None:
@@ -112,9 +177,26 @@ runs = st.builds(
     run_id=names,
     task_id=names,
     map_index=st.integers(-1, 10_000),
-    clears=st.integers(0, 100),
     try_number=st.integers(1, 100),
+    max_tries=st.integers(0, 100),
+    retries=st.integers(0, 100),
 )
+
+
+statuses = st.sampled_from(["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"])
+
+
+@given(st.lists(statuses, max_size=6), st.booleans(), st.integers(0, 3))
+def test_new_job_never_takes_an_id_in_use(
+    before: list[str], had_job: bool, more_tries: int
+) -> None:
+    """Whatever jobs there are, the id is either the adopted job's or one that nobody has."""
+    run = replace(FIRST_TRY, try_number=len(before) + more_tries + 1, had_job=had_job)
+    jobs = cluster_with(*((run, number, status) for number, status in enumerate(before, 1)))
+
+    attempt = choose_attempt(run, jobs.get, cluster="http://ray")
+
+    assert (attempt.job_id in jobs) is (attempt.found is not None)
 
 
 @given(runs, st.integers(1, 100))
@@ -126,6 +208,32 @@ def test_ids_are_such_as_ray_takes(run: TaskRun, attempt: int) -> None:
 @given(runs, runs, st.integers(1, 5), st.integers(1, 5))
 def test_ids_differ_with_the_identity(one: TaskRun, two: TaskRun, first: int, second: int) -> None:
     """Two ids are the same if and only if all that identifies the job is."""
-    same = replace(one, try_number=1) == replace(two, try_number=1) and first == second
+    same = one.owner == two.owner and first == second
 
     assert (one.job_id(first) == two.job_id(second)) is same
+
+
+@pytest.mark.parametrize(("left", "had_job"), [(["job_id", "x"], True), ([], False), (None, False)])
+def test_what_airflow_tells_of_a_task_run(left: list[str] | None, had_job: bool) -> None:
+    """All that identifies a try comes from Airflow's context, and what earlier tries left."""
+    ti = SimpleNamespace(
+        dag_id="dag", run_id="run", task_id="task", map_index=None, try_number=2, max_tries=3
+    )
+    ti._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=left)
+    dag_run = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), clear_number=4)
+
+    run = task_run({"ti": ti, "dag_run": dag_run}, retries=1, deployment="http://airflow")
+
+    assert run == TaskRun(
+        deployment="http://airflow",
+        dag_id="dag",
+        run_id="run",
+        task_id="task",
+        map_index=-1,
+        try_number=2,
+        max_tries=3,
+        retries=1,
+        run_started="2026-01-01T00:00:00+00:00",
+        run_clears=4,
+        had_job=had_job,
+    )

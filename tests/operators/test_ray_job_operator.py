@@ -19,11 +19,13 @@ from airflow_synapse.exceptions import (
     ExecutionError,
     JobIdConflictError,
     RayJobEntrypointError,
+    RayJobStoppedError,
     RayJobSubmissionError,
     RayJobTimeoutError,
 )
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import RayJobOperator, SubmitRayJobOperator
+from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import (
@@ -264,12 +266,55 @@ def test_killed_task_stops_its_job_if_it_may(
     """A killed worker's task stops its job, unless the user wants it to go on."""
     stub.script(runtime=NEVER)
     operator = a_command(wait_for_completion=False, stop_on_kill=stop_on_kill)
-    operator.on_kill()
     run(operator, ti)
 
     operator.on_kill()
 
     assert stub.jobs[ti.xcoms["job_id"]].status == ("STOPPED" if stop_on_kill else "RUNNING")
+
+
+def test_task_that_was_killed_before_it_submits(stub: StubDashboard, ti: TaskInstance) -> None:
+    """A kill that comes before the job was sent leaves none behind."""
+    operator = a_command()
+    operator.on_kill()
+
+    with pytest.raises(RayJobStoppedError, match="the task was killed"):
+        run(operator, ti)
+
+    assert stub.count(routes.SUBMIT) == 0
+
+
+def test_task_that_is_killed_while_it_submits(
+    stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that gets through while the task is being killed is stopped, and a retry may follow."""
+    stub.script(runtime=NEVER)
+    operator = a_command()
+    submit = RayJobExecutor.submit_prepared
+
+    def submit_and_be_killed(*args: Any) -> str:
+        operator.on_kill()  # the signal comes here: the cluster does not know the job yet
+        return submit(*args)
+
+    monkeypatch.setattr(RayJobExecutor, "submit_prepared", submit_and_be_killed)
+
+    with pytest.raises(RayJobStoppedError, match="the task was killed"):
+        run(operator, ti)
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
+
+
+def test_job_that_survived_a_clear_is_stopped(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody could stop when the task was cleared, the next try stops."""
+    stub.script(runtime=NEVER)
+    run(a_command(wait_for_completion=False), TaskInstance())
+
+    run(a_command(wait_for_completion=False), TaskInstance(try_number=2, max_tries=1))
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED", "RUNNING"]
+    assert any("from before the task was cleared" in text for text in messages(caplog))
 
 
 @pytest.mark.parametrize(

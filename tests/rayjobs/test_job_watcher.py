@@ -17,7 +17,7 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs import job_watcher, log_follower
+from airflow_synapse.rayjobs import job_watcher, log_follower, outages
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.models import RayCluster
@@ -35,7 +35,7 @@ LOGGER = logging.getLogger("the task's log")
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Pauses are short, and no agent is remembered from another test."""
     monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
-    monkeypatch.setattr(job_watcher, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
+    monkeypatch.setattr(outages, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
     monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
@@ -113,6 +113,21 @@ async def test_watch_goes_on_at_a_position(stub: StubDashboard, client: RayJobCl
     await a_watcher(client, lines, log_position=4).watch()
 
     assert lines == ["two", "three"]
+
+
+async def test_last_lines_of_a_failure_are_whole_after_a_takeover(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """A watch that began near the end of the log still tells its last twenty lines."""
+    log = b"".join(b"line %d\n" % number for number in range(30))
+    stub.add_job("j", status="FAILED", log=((0.0, log),), has_header=False)
+    lines = Lines()
+    watcher = a_watcher(client, lines, log_position=log.index(b"line 28"))
+
+    await watcher.watch()
+
+    assert list(lines) == ["line 28", "line 29"]
+    assert list(watcher.last_lines) == [f"line {number}" for number in range(10, 30)]
 
 
 async def test_log_is_not_read_if_nobody_wants_it(

@@ -15,6 +15,7 @@ from airflow_synapse.rayjobs import log_follower
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_follower import LogFollower, read_from, read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from airflow_synapse.rayjobs.outages import OutageLog
 from airflow_synapse.rayjobs.retries import Backoff
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, CutBody, Hang, Reset
@@ -53,10 +54,13 @@ async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
 class Reader:
     """A follower with what it emits."""
 
-    def __init__(self, client: RayJobClient, position: int = 0) -> None:
+    def __init__(self, client: RayJobClient, position: int = 0, patience: float = 20.0) -> None:
         self.lines: list[str] = []
         self._has_more = asyncio.Event()
-        self.follower = LogFollower(client, emit=self._emit, position=position, logger=LOGGER)
+        self.outages = OutageLog(LOGGER, patience)
+        self.follower = LogFollower(
+            client, emit=self._emit, position=position, logger=LOGGER, outages=self.outages
+        )
 
     def _emit(self, lines: Any) -> None:
         self.lines += lines
@@ -257,7 +261,7 @@ async def test_follower_goes_on_at_the_position_of_another(
     job.finish()
 
     second = Reader(client, first.follower.position)
-    await second.follower.drain(await client.get_info("j"), give_up_after=5.0)
+    await second.follower.drain(await client.get_info("j"))
 
     assert first.lines + second.lines == LINES
 
@@ -271,7 +275,7 @@ async def test_drain_reads_to_the_last_byte(
     stub.inject(Answer(503), route=way)
     reader = Reader(client)
 
-    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+    await reader.follower.drain(await client.get_info("j"))
 
     assert reader.lines == [*LINES, "no newline"]
     assert list(reader.follower.last_lines) == reader.lines[-20:]
@@ -282,10 +286,61 @@ async def test_drain_gives_up_in_time(stub: StubDashboard, client: RayJobClient)
     stub.add_job("j", log=((0.0, LOG),))
     info = await client.get_info("j")
     stub.inject(Answer(503), times=None)
-    reader = Reader(client)
+    reader = Reader(client, patience=0.1)
 
     with pytest.raises(RayClusterUnreachableError, match="503"):
-        await reader.follower.drain(info, give_up_after=0.1)
+        await reader.follower.drain(info)
+
+
+async def test_log_that_alone_can_t_be_read_is_told_once(
+    stub: StubDashboard,
+    client: RayJobClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While only the log is out of reach, one line says so, and one when it goes on."""
+    monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.05)
+    caplog.set_level(logging.INFO)
+    stub.add_job("j", runtime=NEVER, log=((0.0, b"one\n"),), has_header=False)
+    stub.inject(Answer(503), times=None, route=routes.LOGS)
+    stub.inject(Answer(503), times=None, route=routes.AGENT_LOG)
+    reader = Reader(client)
+    following = asyncio.create_task(reader.follower.follow(await client.get_info("j")))
+
+    while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < 4:
+        await asyncio.sleep(0.01)
+    stub.heal()
+    await reader.wait_for(lambda: reader.lines == ["one"])
+    await asyncio.sleep(0.05)
+    following.cancel()
+
+    texts = [record.getMessage() for record in caplog.records]
+    assert sum("can't be read for the time being: it answered 503" in text for text in texts) == 1
+    assert sum("The log of Ray job j goes on after" in text for text in texts) == 1
+
+
+async def test_outage_of_the_cluster_is_not_told_again_for_the_log(
+    stub: StubDashboard,
+    client: RayJobClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the status watch has told already is no news of the log."""
+    monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.0)
+    stub.add_job("j", runtime=NEVER)
+    info = await client.get_info("j")
+    stub.inject(Answer(503), times=None)
+    reader = Reader(client)
+    with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+        error = client.unreachable("it answered 503")
+        await asyncio.wait_for(reader.outages.wait_out(error), 0.01)
+    following = asyncio.create_task(reader.follower.follow(info))
+
+    while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < 3:
+        await asyncio.sleep(0.01)
+    following.cancel()
+
+    assert [r.getMessage() for r in caplog.records if "The log of" in r.getMessage()] == []
 
 
 async def test_log_that_is_gone_is_a_warning(
@@ -301,7 +356,7 @@ async def test_log_that_is_gone_is_a_warning(
     )
     reader = Reader(client)
 
-    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+    await reader.follower.drain(await client.get_info("j"))
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -318,7 +373,7 @@ async def test_log_that_seems_empty_is_looked_at_again(
     stub.add_job("j", log=((0.0, b"one\n"),), has_header=False)
     reader = Reader(client)
 
-    await reader.follower.drain(await client.get_info("j"), give_up_after=20.0)
+    await reader.follower.drain(await client.get_info("j"))
 
     assert reader.lines == ["one"]
 
@@ -331,7 +386,7 @@ async def test_job_that_never_ran_shows_ray_s_message(
     reader = Reader(client)
     info = await client.get_info("j")
 
-    await reader.follower.drain(info, give_up_after=5.0)
+    await reader.follower.drain(info)
 
     assert reader.lines == ["one", "two"]
     assert await read_last_lines(client, info) == ["one", "two"]
@@ -376,9 +431,11 @@ async def test_big_log_leaves_the_event_loop_to_others(
 
     async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
         info = await client.get_info("j")
-        follower = LogFollower(client, emit=count, position=0, logger=LOGGER)
+        follower = LogFollower(
+            client, emit=count, position=0, logger=LOGGER, outages=OutageLog(LOGGER, 20.0)
+        )
         beating = asyncio.create_task(beat())
-        await follower.drain(info, give_up_after=20.0)
+        await follower.drain(info)
         beating.cancel()
 
     assert counted == 200_000

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import patch
 
 import pytest
-from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
-from airflow.sdk.execution_time.xcom import XCom
+from airflow.sdk.execution_time.comms import (
+    ErrorResponse,
+    GetTaskStates,
+    GetXCom,
+    TaskStatesResult,
+    XComResult,
+)
 
 from airflow_synapse.triggers.task_state import still_waits_for
 
@@ -19,10 +24,13 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
+        self.job_id: str | None = "j"
         self.asked: list[GetTaskStates] = []
         self.answer: Any = None
 
-    async def asend(self, request: GetTaskStates) -> Any:
+    async def asend(self, request: GetTaskStates | GetXCom) -> Any:
+        if isinstance(request, GetXCom):
+            return XComResult(key=request.key, value=self.job_id)
         self.asked.append(request)
         return self.answer or TaskStatesResult(task_states={"run": dict(self.states)})
 
@@ -35,20 +43,11 @@ def supervisor() -> Iterator[Supervisor]:
         yield supervisor
 
 
-@pytest.fixture
-def job_in_xcom() -> Iterator[AsyncMock]:
-    """The id of the job that the task's present try waits for."""
-    with patch.object(XCom, "aget_one", autospec=True, return_value="j") as aget_one:
-        yield aget_one
-
-
 def a_task_instance(map_index: int = -1) -> Any:
     return SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=map_index)
 
 
-async def test_deferred_task_waits_for_its_job(
-    supervisor: Supervisor, job_in_xcom: AsyncMock
-) -> None:
+async def test_deferred_task_waits_for_its_job(supervisor: Supervisor) -> None:
     """A deferred task whose XCom names the job waits for it."""
     supervisor.states = {"task": "deferred"}
 
@@ -57,43 +56,35 @@ async def test_deferred_task_waits_for_its_job(
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "success", "up_for_retry", "removed"])
-async def test_task_in_another_state_does_not_wait(
-    supervisor: Supervisor, job_in_xcom: AsyncMock, state: str
-) -> None:
+async def test_task_in_another_state_does_not_wait(supervisor: Supervisor, state: str) -> None:
     """Who is not deferred waits for nothing."""
     supervisor.states = {"task": state}
 
     assert not await still_waits_for(a_task_instance(), "j")
 
 
-async def test_cleared_task_has_no_state(supervisor: Supervisor, job_in_xcom: AsyncMock) -> None:
+async def test_cleared_task_has_no_state(supervisor: Supervisor) -> None:
     """A task that was just cleared has no state at all."""
     assert not await still_waits_for(a_task_instance(), "j")
 
 
-async def test_task_that_waits_for_its_next_job(
-    supervisor: Supervisor, job_in_xcom: AsyncMock
-) -> None:
+async def test_task_that_waits_for_its_next_job(supervisor: Supervisor) -> None:
     """A cleared task that is deferred again waits for another job, so this one may be stopped."""
     supervisor.states = {"task": "deferred"}
-    job_in_xcom.return_value = "the next one"
+    supervisor.job_id = "the next one"
 
     assert not await still_waits_for(a_task_instance(), "j")
 
 
-async def test_task_without_the_id_in_xcom_is_believed(
-    supervisor: Supervisor, job_in_xcom: AsyncMock
-) -> None:
+async def test_task_without_the_id_in_xcom_is_believed(supervisor: Supervisor) -> None:
     """In doubt the job goes on."""
     supervisor.states = {"task": "deferred"}
-    job_in_xcom.return_value = None
+    supervisor.job_id = None
 
     assert await still_waits_for(a_task_instance(), "j")
 
 
-async def test_mapped_task_is_asked_for_by_its_index(
-    supervisor: Supervisor, job_in_xcom: AsyncMock
-) -> None:
+async def test_mapped_task_is_asked_for_by_its_index(supervisor: Supervisor) -> None:
     """Of a mapped task only its own index counts."""
     supervisor.states = {"task_3": "deferred", "task_4": "failed"}
 
@@ -108,8 +99,9 @@ async def test_trigger_without_a_task_is_not_waited_for(supervisor: Supervisor) 
     assert supervisor.asked == []
 
 
-async def test_answer_that_is_none_counts_as_not_waiting(supervisor: Supervisor) -> None:
-    """An error of Airflow's API is no word of a waiting task."""
+async def test_answer_that_is_none_is_an_error(supervisor: Supervisor) -> None:
+    """An error of Airflow's API tells neither that the task waits nor that it does not."""
     supervisor.answer = ErrorResponse()
 
-    assert not await still_waits_for(a_task_instance(), "j")
+    with pytest.raises(TypeError, match="Airflow told no task states"):
+        await still_waits_for(a_task_instance(), "j")

@@ -1,0 +1,76 @@
+"""Waits while a cluster is unreachable, and says so once at the start and once at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.models import Logger
+from airflow_synapse.rayjobs.retries import Backoff
+
+T = TypeVar("T")
+
+
+class OutageLog:
+    """Says once that a cluster became unreachable, and once that it is back.
+
+    :param logger: Where to say it.
+    :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
+    """
+
+    def __init__(self, logger: Logger, timeout: float) -> None:
+        self._logger = logger
+        self._timeout = timeout
+        self._began: float | None = None
+        self._backoff = Backoff()
+
+    async def wait_out(self, error: RayClusterUnreachableError) -> None:
+        """Sleep until the next try.
+
+        :raises RayClusterUnreachableError: ``error``, if the outage has lasted too long.
+        """
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+            self._logger.warning(
+                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; a job that "
+                "runs there is not affected.",
+                error.cluster,
+                error.reason,
+                self._timeout,
+            )
+        left = self._began + self._timeout - now
+        if left <= 0:
+            raise error
+        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the cluster was unreachable when it was last asked."""
+        return self._began is not None
+
+    def over(self) -> None:
+        """Say that the cluster is back, if it was away."""
+        if self._began is not None:
+            seconds = time.monotonic() - self._began
+            self._logger.info("The Ray cluster is reachable again after %.1f s.", seconds)
+            self._began = None
+            self._backoff.reset()
+
+
+async def outlast(outages: OutageLog, call: Callable[[], Awaitable[T]]) -> T:
+    """Return what ``call`` returns, tried again for as long as the cluster is unreachable.
+
+    :raises RayClusterUnreachableError: if the outage lasts too long.
+    """
+    while True:
+        try:
+            result = await call()
+        except RayClusterUnreachableError as error:
+            await outages.wait_out(error)
+        else:
+            outages.over()
+            return result

@@ -1,0 +1,118 @@
+"""Keeps a trigger's place in a job's log where the next triggerer finds it: in an XCom."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from airflow_synapse.hooks.xcom_keys import LOG_POSITION_KEY
+from airflow_synapse.rayjobs.models import Logger
+from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
+
+_INTERVAL = 0.7
+"""Seconds between two checkpoints of one job at least."""
+
+_WRITE_TIME = 0.015
+"""Seconds that each checkpoint takes of the triggerer's time at least, one after another: so a
+thousand jobs that write do not keep the database busy."""
+
+_SETTLED_AFTER = 0.2
+"""Seconds after which a line counts as shown. The triggerer's supervisor takes lines and requests
+from different sockets, so a checkpoint could overtake lines that a crash would then lose."""
+
+_FLUSH_TIMEOUT = 2.0
+"""Seconds for the last checkpoint while the triggerer shuts down. Nobody tells a trigger any more
+that it was written, but Airflow's supervisor still does it while this process lives."""
+
+_TRIES_TO_READ = 3
+_PAUSE_BEFORE_READING_AGAIN = 1.0
+"""How often, and with how many seconds in between, Airflow is asked for the last checkpoint."""
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+class LogCheckpoint:
+    """The byte of a job's log from which another triggerer has to go on.
+
+    :param task_instance: What the triggerer put into ``trigger.task_instance``; None for a trigger
+        that runs outside Airflow, which keeps no checkpoint.
+    :param job_id: The job. Another job's checkpoint does not count.
+    :param logger: Where to say that Airflow can't be asked.
+    """
+
+    def __init__(self, task_instance: Any, job_id: str, *, logger: Logger) -> None:
+        self._task_instance = task_instance
+        self._job_id = job_id
+        self._logger = logger
+        self._shown: deque[tuple[float, int]] = deque()
+        self._settled = 0
+        self._written = 0
+
+    async def read(self) -> int:
+        """Return the byte to start from: 0 without a checkpoint."""
+        for _ in range(_TRIES_TO_READ if self._task_instance is not None else 0):
+            try:
+                kept = await get_xcom(self._task_instance, LOG_POSITION_KEY)
+            except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
+                self._logger.debug("The place in the log can't be read: %r", exc)
+                await asyncio.sleep(_PAUSE_BEFORE_READING_AGAIN)
+            else:
+                self._written = self._settled = self._position_in(kept)
+                return self._written
+        return 0
+
+    def note(self, position: int) -> None:
+        """Take note that all lines before this byte are shown."""
+        self._settle()
+        self._shown.append((time.monotonic(), position))
+
+    async def keep(self) -> None:
+        """Write checkpoints while lines are shown, until cancelled."""
+        while self._task_instance is not None:
+            await asyncio.sleep(_INTERVAL)
+            if self._settle() != self._written:
+                async with _turn():
+                    await self._write(self._settle())
+
+    async def flush(self) -> None:
+        """Write the last checkpoint, as far as there is time for it."""
+        position = self._shown[-1][1] if self._shown else self._settled
+        if self._task_instance is not None and position != self._written:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._write(position), _FLUSH_TIMEOUT)
+
+    def _settle(self) -> int:
+        horizon = time.monotonic() - _SETTLED_AFTER
+        while self._shown and self._shown[0][0] <= horizon:
+            self._settled = self._shown.popleft()[1]
+        return self._settled
+
+    async def _write(self, position: int) -> None:
+        value = {"job_id": self._job_id, "position": position}
+        try:
+            await set_xcom(self._task_instance, LOG_POSITION_KEY, value)
+        except Exception as exc:  # noqa: BLE001  # the next checkpoint makes up for it
+            self._logger.debug("The place in the log can't be kept: %r", exc)
+        else:
+            self._written = position
+
+    def _position_in(self, kept: Any) -> int:
+        if not isinstance(kept, dict) or kept.get("job_id") != self._job_id:
+            return 0
+        position = kept.get("position")
+        return position if isinstance(position, int) and position > 0 else 0
+
+
+@asynccontextmanager
+async def _turn() -> AsyncIterator[None]:
+    """Let one checkpoint of this triggerer be written at a time, in the order they came."""
+    lock = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async with lock:
+        began = time.monotonic()
+        yield
+        await asyncio.sleep(max(0.0, began + _WRITE_TIME - time.monotonic()))
