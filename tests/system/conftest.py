@@ -10,17 +10,32 @@ import pytest
 from airflow_synapse.rayjobs import RayJobExecutor
 from local_services.airflow_deployment import AirflowDeployment
 from local_services.ray_head import RayHead
+from tests.support.fault_proxy import FaultProxy
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "dags_examples"
 
 
 @pytest.fixture(scope="session")
-def airflow(ray_head: RayHead) -> Iterator[AirflowDeployment]:
-    """Scheduler, triggerer, DAG processor and API server, with ``ray_default`` set."""
-    connection = {"conn_type": "ray", "host": "127.0.0.1", "port": ray_head.dashboard_port}
+def proxy(ray_head: RayHead) -> Iterator[FaultProxy]:
+    """The network between Airflow and Ray, for tasks that use ``ray_proxied``."""
+    with FaultProxy(ray_head.dashboard_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def airflow(ray_head: RayHead, proxy: FaultProxy) -> Iterator[AirflowDeployment]:
+    """Scheduler, triggerer, DAG processor and API server, with two connections to one Ray."""
+    connections = {
+        "ray_default": {
+            "conn_type": "ray",
+            "host": "127.0.0.1",
+            "port": ray_head.dashboard_port,
+        },
+        "ray_proxied": {"conn_type": "ray", "host": proxy.url},
+    }
     with AirflowDeployment(
-        EXAMPLES, HERE / "dags", connections={"ray_default": connection}, parallelism=6
+        EXAMPLES, HERE / "dags", connections=connections, parallelism=6
     ) as deployment:
         yield deployment
 
