@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_synapse.operators.ray_job import RayJobOperator
+from airflow_synapse.operators.base import RayJobOperator
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class SubmitPluginActionOperator(RayJobOperator):
     """Runs one action of a plugin as a Ray job and returns what the action returned.
 
-    See :class:`~airflow_synapse.operators.ray_job.RayJobOperator` for all that jobs share.
+    See :class:`~airflow_synapse.operators.base.RayJobOperator` for all that jobs share.
 
     :param action_name: An action of the plugin's manifest, or ``package.module:attribute``.
     :param action_params: The action's keyword arguments, as JSON can hold them.

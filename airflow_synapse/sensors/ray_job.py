@@ -10,7 +10,11 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.hooks.xcom_keys import (
+    DASHBOARD_URL_KEY,
+    LOG_POSITION_KEY,
+    log_position,
+)
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.log_lines import LineAssembler
@@ -76,6 +80,8 @@ class RayJobSensor(BaseSensorOperator):
         page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
         context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=page)
         if self.deferrable:
+            if self.stream_logs:
+                context["ti"].xcom_push(key=LOG_POSITION_KEY, value=log_position(self.job_id))
             self._defer()
         return super().execute(context)
 

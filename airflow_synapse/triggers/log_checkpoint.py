@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from airflow_synapse.hooks.xcom_keys import LOG_POSITION_KEY
+from airflow_synapse.hooks.xcom_keys import LOG_POSITION_KEY, log_position
 from airflow_synapse.rayjobs.models import Logger
 from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 
@@ -93,7 +93,7 @@ class LogCheckpoint:
         return self._settled
 
     async def _write(self, position: int) -> None:
-        value = {"job_id": self._job_id, "position": position}
+        value = log_position(self._job_id, position)
         try:
             await set_xcom(self._task_instance, LOG_POSITION_KEY, value)
         except Exception as exc:  # noqa: BLE001  # the next checkpoint makes up for it

@@ -23,8 +23,9 @@ from airflow_synapse.exceptions import (
     RayJobSubmissionError,
     RayJobTimeoutError,
 )
+from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
-from airflow_synapse.operators.ray_job import RayJobOperator, SubmitRayJobOperator
+from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger

@@ -123,7 +123,8 @@ def test_killed_triggerer_loses_nothing(
 ) -> None:
     """After kill -9 a few lines come again, those since the last checkpoint; the log says where."""
     counting = start("triggerer")
-    eventually(lambda: len(counting.numbers()) > 150)
+    eventually(lambda: len(counting.numbers()) > 50)
+    counting.wait_for_lines(150)
 
     airflow.triggerer.kill()
     airflow.triggerer.start()
