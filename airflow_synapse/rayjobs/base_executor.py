@@ -39,6 +39,10 @@ _WAIT_POLL_INTERVAL = 2.0
 _GRACE = 1.0
 """Seconds after which a wait that has run out ends also if the server does not answer."""
 
+_NOTICE_AFTER = 4.0
+"""Seconds after which a job is named that is not stopped yet. Airflow gives ``on_kill`` five in a
+worker, then it kills the process (``WatchedSubprocess.kill`` of its supervisor)."""
+
 _MAX_BATCHES = 64
 """Batches of lines that wait for a slow reader of :meth:`BaseRayExecutor.stream_logs`."""
 
@@ -209,7 +213,9 @@ class BaseRayExecutor(ABC):
 
         async def work() -> bool:
             async with RayJobClient(self.cluster) as client:
-                return await stop_and_tell(client, job_id, logger=logger)
+                return await stop_and_tell(
+                    client, job_id, logger=logger, notice_after=_NOTICE_AFTER
+                )
 
         return self._cross(work)
 

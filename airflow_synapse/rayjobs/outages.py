@@ -19,13 +19,23 @@ class OutageLog:
 
     :param logger: Where to say it.
     :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
+    :param consequence: What it means, as a clause.
+    :param longest_pause: Seconds between two tries at most.
     """
 
-    def __init__(self, logger: Logger, timeout: float) -> None:
+    def __init__(
+        self,
+        logger: Logger,
+        timeout: float,
+        *,
+        consequence: str = "a job that runs there is not affected",
+        longest_pause: float = 30.0,
+    ) -> None:
         self._logger = logger
         self._timeout = timeout
+        self._consequence = consequence
         self._began: float | None = None
-        self._backoff = Backoff()
+        self._backoff = Backoff(cap=longest_pause)
 
     async def wait_out(self, error: RayClusterUnreachableError) -> None:
         """Sleep until the next try.
@@ -36,11 +46,11 @@ class OutageLog:
         if self._began is None:
             self._began = now
             self._logger.warning(
-                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; a job that "
-                "runs there is not affected.",
+                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; %s.",
                 error.cluster,
                 error.reason,
                 self._timeout,
+                self._consequence,
             )
         left = self._began + self._timeout - now
         if left <= 0:

@@ -13,31 +13,39 @@ from airflow_synapse.rayjobs.submission import stop
 _PATIENCE = 120.0
 """Seconds of an outage after which the job is left behind."""
 
-_NOTICE_AFTER = 4.0
-"""Seconds after which the job that is not stopped yet is named: Airflow gives ``on_kill`` five in a
-worker, then it kills the process (``WatchedSubprocess.kill`` of its supervisor)."""
+_LONGEST_PAUSE = 5.0
+"""Seconds between two tries to reach the cluster at most: whoever is asked to end has not long."""
 
 
-async def stop_and_tell(client: RayJobClient, job_id: str, *, logger: Logger) -> bool:
+async def stop_and_tell(
+    client: RayJobClient, job_id: str, *, logger: Logger, notice_after: float
+) -> bool:
     """Stop the job and see that it is stopped, through outages of the cluster.
 
     Raises nothing: a job that can't be stopped is named loudly instead.
 
+    :param notice_after: Seconds after which a job that is not stopped yet is named, as whoever
+        waits for this may be killed by then.
     :return: Whether it has ended for sure.
     """
     cluster = client.cluster.dashboard_url
+    by_hand = f"stop it with `ray job stop {job_id} --address {cluster}`"
     notice = asyncio.get_running_loop().call_later(
-        _NOTICE_AFTER,
+        notice_after,
         logger.error,
-        "Ray job %s on %s is not stopped yet. If this is the last line about it, it is left running: "
-        "stop it with `ray job stop %s --address %s`.",
+        "Ray job %s on %s is not stopped yet. If no later line tells of its end, %s.",
         job_id,
         cluster,
-        job_id,
-        cluster,
+        by_hand,
+    )
+    outages = OutageLog(
+        logger,
+        _PATIENCE,
+        consequence=f"if no later line tells of the end of Ray job {job_id}, {by_hand}",
+        longest_pause=_LONGEST_PAUSE,
     )
     try:
-        was_running = await outlast(OutageLog(logger, _PATIENCE), lambda: stop(client, job_id))
+        was_running = await outlast(outages, lambda: stop(client, job_id))
     except RayJobNotFoundError:
         logger.info("Ray job %s is gone, so there is nothing to stop.", job_id)
     except AirflowSynapseError as exc:

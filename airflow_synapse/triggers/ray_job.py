@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -33,6 +34,13 @@ _ASK_TIMEOUT = 5.0
 _PAUSE_BEFORE_ASKING_AGAIN = 1.0
 """How often, each time for how many seconds and with which pauses, Airflow is asked whether a task
 still waits."""
+
+_LONGEST_STAY = 10.0
+"""Seconds that :meth:`RayJobTrigger.on_kill` takes at most."""
+
+_NOTICE_AFTER = 1.5
+"""Seconds after which a job is named that is not stopped yet. Up to Python 3.11, the triggerer ends a
+trigger two seconds after it began to kill it."""
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills under way: the event loop itself keeps only weak references to its tasks."""
@@ -148,7 +156,7 @@ class RayJobTrigger(BaseTrigger):
             try:
                 info = await self._keeping(checkpoint, watcher)
             except RayJobTimeoutError:
-                await stop_and_tell(client, self.job_id, logger=self.log)
+                await self._stop(client)
                 raise
             return event_of_end(
                 info,
@@ -179,18 +187,26 @@ class RayJobTrigger(BaseTrigger):
             level("The job's result was not read here: %s", exc)
             return None
 
+    async def _stop(self, client: RayJobClient) -> None:
+        await stop_and_tell(client, self.job_id, logger=self.log, notice_after=_NOTICE_AFTER)
+
     async def on_kill(self) -> None:
         """Stop the job, if a user killed the task.
 
-        The triggerer cancels a trigger again while it is busy here, as it sees it still running, so
-        the work goes on in a task of its own.
+        The triggerer cancels a trigger again each second while it is busy here, as it sees it still
+        running. So the work goes on in a task of its own, and this stays with it for a while, as
+        lines go into the task's log only until it returns.
         """
         if self._has_fired or not self.stop_on_kill:
             return
         work = asyncio.create_task(self._kill())
         _kills.add(work)
         work.add_done_callback(_kills.discard)
-        await asyncio.shield(work)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LONGEST_STAY
+        while not work.done() and (left := end - loop.time()) > 0:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({work}, timeout=left)
 
     async def _kill(self) -> None:
         """Stop the job unless the task still waits for it.
@@ -215,7 +231,7 @@ class RayJobTrigger(BaseTrigger):
         try:
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
             async with RayJobClient(connection.cluster) as client:
-                await stop_and_tell(client, self.job_id, logger=self.log)
+                await self._stop(client)
         except Exception:
             self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)
 

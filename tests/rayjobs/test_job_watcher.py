@@ -35,7 +35,7 @@ LOGGER = logging.getLogger("the task's log")
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Pauses are short, and no agent is remembered from another test."""
     monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
-    monkeypatch.setattr(outages, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
+    monkeypatch.setattr(outages, "Backoff", lambda cap: Backoff(first=0.03, cap=0.06))
     monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)

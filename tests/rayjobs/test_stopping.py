@@ -40,7 +40,7 @@ async def test_running_job_is_stopped(
     """It is seen to be stopped, and that is said."""
     stub.add_job("j", runtime=NEVER)
 
-    assert await stop_and_tell(client, "j", logger=LOGGER)
+    assert await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
 
     assert stub.jobs["j"].status == "STOPPED"
     assert "Ray job j was stopped." in caplog.text
@@ -58,9 +58,10 @@ async def test_dashboard_that_is_down_for_a_while_is_waited_for(
     stub.add_job("j", runtime=NEVER)
     stub.inject(fault, times=2)
 
-    assert await stop_and_tell(client, "j", logger=LOGGER)
+    assert await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
 
     assert stub.jobs["j"].status == "STOPPED"
+    assert "if no later line tells of the end of Ray job j, stop it with" in caplog.text
 
 
 async def test_job_that_can_t_be_stopped_is_named(
@@ -74,7 +75,7 @@ async def test_job_that_can_t_be_stopped_is_named(
     stub.add_job("j", runtime=NEVER)
     stub.inject(Answer(503), times=None)
 
-    assert not await stop_and_tell(client, "j", logger=LOGGER)
+    assert not await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
 
     assert len(errors(caplog)) == 1
     assert "Ray job j may be left behind" in errors(caplog)[0]
@@ -85,13 +86,11 @@ async def test_job_is_named_before_airflow_kills_the_process(
     stub: StubDashboard,
     client: RayJobClient,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What to do by hand stands in the log while the stop is still being tried."""
-    monkeypatch.setattr(stopping, "_NOTICE_AFTER", 0.05)
     stub.add_job("j", runtime=NEVER)
     stub.inject(Hang(), times=None)
-    stopped = asyncio.create_task(stop_and_tell(client, "j", logger=LOGGER))
+    stopped = asyncio.create_task(stop_and_tell(client, "j", logger=LOGGER, notice_after=0.05))
 
     while not errors(caplog):
         await asyncio.sleep(0.01)
@@ -108,7 +107,7 @@ async def test_job_that_waits_for_resources_is_named(
     """Ray says that it stopped such a job, and leaves it: that is said plainly."""
     stub.add_job("j", pending=NEVER, stop_delay=NEVER)
 
-    assert not await stop_and_tell(client, "j", logger=LOGGER)
+    assert not await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
 
     assert "still PENDING" in errors(caplog)[0]
 
@@ -117,6 +116,6 @@ async def test_job_that_is_gone_needs_no_stop(
     client: RayJobClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is nothing left that could run."""
-    assert await stop_and_tell(client, "nobody", logger=LOGGER)
+    assert await stop_and_tell(client, "nobody", logger=LOGGER, notice_after=60.0)
 
     assert "is gone, so there is nothing to stop" in caplog.text

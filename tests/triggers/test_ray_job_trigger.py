@@ -256,11 +256,62 @@ async def test_kill_goes_on_when_the_trigger_is_cancelled_again(
         await asyncio.sleep(0.01)
 
     killing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await killing
-    await asyncio.gather(*ray_job._kills)
+    await killing
 
     assert stub.jobs["j"].status == "STOPPED"
+
+
+async def test_kill_that_takes_long_goes_on_without_the_trigger(
+    stub: StubDashboard, waits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The triggerer gets its trigger back in time; the stop is finished all the same."""
+    monkeypatch.setattr(ray_job, "_LONGEST_STAY", 0.05)
+    stub.add_job("j", runtime=NEVER, stop_delay=0.3)
+
+    await RayJobTrigger("j").on_kill()
+
+    assert stub.jobs["j"].status == "RUNNING"
+    await asyncio.gather(*ray_job._kills)
+    assert stub.jobs["j"].status == "STOPPED"
+
+
+async def test_cancelled_trigger_finds_out_why_before_airflow_tells(
+    stub: StubDashboard, waits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Airflow 3.3 a cancelled trigger asks itself whether a user did it."""
+    monkeypatch.setattr(ray_job, "TRIGGERS_HAVE_ON_KILL", False)
+
+    for job_id, is_waited_for in (("user", False), ("redeploy", True)):
+        stub.add_job(job_id, runtime=NEVER, stop_delay=0.05)
+        waits.return_value = is_waited_for
+        watching = asyncio.create_task(events_of(RayJobTrigger(job_id)))
+        while stub.count(routes.AGENT_LOG) < 1:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+
+    assert {j: job.status for j, job in stub.jobs.items()} == {
+        "user": "STOPPED",
+        "redeploy": "RUNNING",
+    }
+
+
+async def test_cancelled_trigger_leaves_its_job_where_airflow_tells(
+    stub: StubDashboard, waits: Any
+) -> None:
+    """From Airflow 3.3 on only ``on_kill`` stops a job: a shutdown just cancels."""
+    stub.add_job("j", runtime=NEVER)
+    watching = asyncio.create_task(events_of(RayJobTrigger("j")))
+    while stub.count(routes.AGENT_LOG) < 1:
+        await asyncio.sleep(0.01)
+
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+
+    assert stub.jobs["j"].status == "RUNNING"
+    waits.assert_not_called()
 
 
 async def test_kill_leaves_the_job_if_it_is_to_go_on(stub: StubDashboard, waits: Any) -> None:
