@@ -214,7 +214,8 @@ class RayJobOperator(BaseOperator):
             task_ids=self.task_id, key=DASHBOARD_URL_KEY, map_indexes=context["ti"].map_index
         )
         self.log.info("The job's page in the Ray dashboard: %s", page)
-        if isinstance(error, RayJobStoppedError) and not self._is_killed:
+        if isinstance(error, RayJobStoppedError):
+            self._refuse_if_killed()
             raise AirflowFailException(str(error)) from error
         raise error
 
@@ -307,7 +308,9 @@ class RayJobOperator(BaseOperator):
     def _refuse_if_killed(self) -> None:
         if self._is_killed:
             raise RayJobStoppedError(
-                job_id=self._submitted_id, reason="was not run: the task was killed meanwhile"
+                job_id=self._submitted_id,
+                reason="was stopped or never started, as the task was killed",
+                hint="A retry submits it again.",
             )
 
     def _stop_left_behind(self, executor: RayJobExecutor, job: JobInfo) -> None:
