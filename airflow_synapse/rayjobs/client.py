@@ -33,6 +33,7 @@ from airflow_synapse.rayjobs.answers import (
 )
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
+from airflow_synapse.rayjobs.tls import tls_context
 
 _UPLOAD_CHUNK = 256 * 1024
 _AGENT_CONNECT_TIMEOUT = 2.0
@@ -43,6 +44,8 @@ _AGENT_READ_TIMEOUT = 5.0
 
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
+
+_WEB_PAGE = "text/html"
 
 _REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
@@ -219,6 +222,8 @@ class RayJobClient:
         async with self._request(
             "GET", "/api/v0/logs/file", job_id=info.job_id, params=query, timeout=timeout
         ) as response:
+            if response.content_type == _WEB_PAGE:  # Ray sends files as text/plain
+                raise self.unreachable("it answered with a web page instead of a file", info.job_id)
             async for chunk in response.content.iter_any():
                 yield chunk
 
@@ -273,7 +278,7 @@ class RayJobClient:
             self._base = parse_dashboard_url(self.cluster.dashboard_url)
             tls: ssl.SSLContext | bool = True
             if self._base.startswith("https"):
-                tls = await asyncio.to_thread(_tls_context, self.cluster)
+                tls = await asyncio.to_thread(tls_context, self.cluster)
             headers = dict(self.cluster.headers)
             if self.cluster.token:
                 headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
@@ -375,24 +380,3 @@ async def _file_chunks(path: Path, progress: _Progress) -> AsyncIterator[bytes]:
         while chunk := await asyncio.to_thread(file.read, _UPLOAD_CHUNK):
             yield chunk
             progress.chunks += 1
-
-
-def _tls_context(cluster: RayCluster) -> ssl.SSLContext:
-    """Return how to verify the server. Reads certificate files, so keep it off the event loop."""
-    if cluster.verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if cluster.verify is True:
-        return ssl.create_default_context()
-    bundle = Path(cluster.verify)
-    try:
-        if bundle.is_dir():
-            return ssl.create_default_context(capath=str(bundle))
-        return ssl.create_default_context(cafile=str(bundle))
-    except (OSError, ssl.SSLError) as exc:
-        raise RayAddressError(
-            address=cluster.dashboard_url,
-            reason=f"the CA bundle {cluster.verify} can't be read ({type(exc).__name__})",
-        ) from exc

@@ -216,6 +216,17 @@ async def test_result_is_read_up_to_a_limit(stub: StubDashboard, client: RayJobC
     assert await read_result(client, info) == {"result": "x" * 100_000}
 
 
+async def test_web_page_is_no_log(stub: StubDashboard, client: RayJobClient) -> None:
+    """A proxy that answers 200 with its own page does not get its words into a task's log."""
+    stub.add_job("j")
+    page = Answer(200, b"<html>Welcome", headers={"Content-Type": "text/html; charset=utf-8"})
+    stub.inject(page, times=None, route=routes.LOGS)
+    info = await client.get_info("j")
+
+    with pytest.raises(RayClusterUnreachableError, match="a web page instead of a file"):
+        [chunk async for chunk in client.read_file(info, "job-driver-j.log")]
+
+
 @pytest.mark.parametrize("body", [b"", b'{"resu'], ids=repr)
 async def test_result_that_seems_missing_is_asked_for_again(
     stub: StubDashboard, client: RayJobClient, body: bytes
