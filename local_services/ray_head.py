@@ -95,6 +95,13 @@ class RayHead:
         """Whether the head's main process lives."""
         return self._process is not None and self._process.is_running
 
+    @property
+    def pid(self) -> int:
+        """The pid of the head's main process."""
+        if self._process is None:
+            raise ServiceError("the Ray head has not been started")
+        return self._process.pid
+
     def __enter__(self) -> RayHead:
         # Short, as the paths of Unix sockets below it may have 107 bytes only.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
