@@ -79,6 +79,11 @@ def _check(merged: Mapping[str, Any]) -> None:
             raise _refused(
                 f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not text"
             )
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise _refused(
+                f"no process can have an environment variable such as runtime_env['env_vars'][{name!r}]",
+                "A name has at least one character and no '='; neither name nor value has a NUL.",
+            )
 
 
 def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:

@@ -116,3 +116,12 @@ def _without_none(value):
     if isinstance(value, dict):
         return {key: _without_none(v) for key, v in value.items() if v is not None}
     return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("variable", [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {"A": "secret\0"}])
+def test_variable_that_no_process_can_have_is_refused(variable: dict[str, str]) -> None:
+    """Ray would leave such a job PENDING for ever. The error does not show the value."""
+    with pytest.raises(RayJobSubmissionError, match="environment variable") as caught:
+        merge_runtime_env({"env_vars": variable})
+
+    assert "secret" not in str(caught.value)
