@@ -299,18 +299,22 @@ class RayAddressError(AirflowSynapseError):
 
     :param address: What was given, without credentials.
     :param reason: What is wrong with it, as a clause.
+    :param hint: What to give instead.
     """
 
-    def __init__(self, *, address: str, reason: str) -> None:
-        super().__init__(address=address, reason=reason)
+    def __init__(
+        self, *, address: str, reason: str, hint: str = "Give something like http://head-node:8265."
+    ) -> None:
+        super().__init__(address=address, reason=reason, hint=hint)
 
     address: str
     reason: str
+    hint: str
 
     def sentence(self) -> str:
         return (
             f"{self.address!r} can't be used as the address of a Ray dashboard: {self.reason}. "
-            "Give something like http://head-node:8265."
+            f"{self.hint}"
         )
 
 

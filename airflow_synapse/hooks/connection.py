@@ -61,8 +61,11 @@ def _address(conn: Connection, extra: _Extra) -> str:
     if not host:
         raise extra.error("it has neither a host nor an extra 'address'")
     if "://" in host:
-        parts = urlsplit(host)
-        has_port = parts.port is not None or not conn.port
+        try:
+            parts = urlsplit(host)
+            has_port = parts.port is not None or not conn.port
+        except ValueError as exc:
+            raise extra.error(f"its host is no URL ({exc})") from exc
         return host if has_port else host.replace(parts.netloc, f"{parts.netloc}:{conn.port}", 1)
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"  # a bare IPv6 address
@@ -73,12 +76,23 @@ def _address(conn: Connection, extra: _Extra) -> str:
     return f"{schema}://{netloc}{slash}{prefix}"
 
 
+def _json_of(conn: Connection) -> Any:
+    """Return the extra as JSON, None if it is none; Airflow would log what it can't read."""
+    try:
+        return json.loads(conn.extra) if conn.extra else {}
+    except ValueError:
+        return None
+
+
 class _Extra:
     """The extras of a connection, each read as the type it must have."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn_id = conn.conn_id
-        self.values: Mapping[str, Any] = conn.extra_dejson or {}
+        values = _json_of(conn)
+        if not isinstance(values, Mapping):
+            raise self.error("its extra is not a JSON object")
+        self.values: Mapping[str, Any] = values
 
     def error(self, reason: str) -> RayAddressError:
         return RayAddressError(address=f"connection {self._conn_id}", reason=reason)

@@ -31,6 +31,7 @@ from airflow_synapse.rayjobs.answers import (
     refusal_told_by_ray,
     retry_after,
 )
+from airflow_synapse.rayjobs.credentials import cookies_of, headers_of
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
 from airflow_synapse.rayjobs.tls import tls_context
@@ -241,7 +242,7 @@ class RayJobClient:
         """
         headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
         if self.cluster.token and self.cluster.dashboard_url.startswith("http://"):
-            headers["Authorization"] = f"Bearer {self.cluster.token}"
+            headers["Authorization"] = headers_of(self.cluster)["Authorization"]
         base = parse_dashboard_url(info.driver_agent_http_address or "")
         url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
         try:
@@ -279,13 +280,9 @@ class RayJobClient:
             tls: ssl.SSLContext | bool = True
             if self._base.startswith("https"):
                 tls = await asyncio.to_thread(tls_context, self.cluster)
-            headers = dict(self.cluster.headers)
-            if self.cluster.token:
-                headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
-                headers["Authorization"] = f"Bearer {self.cluster.token}"
             self._session = aiohttp.ClientSession(
-                headers=headers,
-                cookies=dict(self.cluster.cookies),
+                headers=headers_of(self.cluster),
+                cookies=cookies_of(self.cluster),
                 cookie_jar=aiohttp.CookieJar(unsafe=True),
                 connector=aiohttp.TCPConnector(ssl=tls, limit=100),
             )

@@ -152,6 +152,7 @@ class LogFollower:
         self._tick: asyncio.TimerHandle | None = None
         self._outages = outages
         self._times_missing = 0
+        self._missing_is_told = False
         self._failing_since: float | None = None
         self._failure_is_told = False
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -266,7 +267,8 @@ class LogFollower:
 
     def _warn_if_missing(self, error: RayLogNotFoundError) -> None:
         self._times_missing += 1
-        if self._times_missing == _MISSING_IS_NEWS_AFTER:
+        if self._times_missing >= _MISSING_IS_NEWS_AFTER and not self._missing_is_told:
+            self._missing_is_told = True
             self._logger.warning(
                 "The log of Ray job %s can't be read: %s. Its status is watched all the same.",
                 error.job_id,

@@ -20,11 +20,13 @@ class LineAssembler:
     overwritten with ``\r``, at most one state per :data:`PROGRESS_INTERVAL` comes out, and always
     the last one.
 
-    :param position: The byte of the log at which the first chunk starts.
+    :param position: The byte from which lines are wanted. The first chunk has to start at
+        :attr:`received`, which is one byte earlier: it tells a progress bar from an empty line.
     """
 
     def __init__(self, position: int = 0) -> None:
-        self.received = position
+        self._start = position
+        self.received = max(0, position - 1)
         self._partial = bytearray()
         self._cut = 0
         self._last_progress = float("-inf")
@@ -33,7 +35,7 @@ class LineAssembler:
     @property
     def position(self) -> int:
         """Where a later reader has to start so that no line is lost and none comes twice."""
-        return self.received - len(self._partial) - self._cut
+        return max(self._start, self.received - len(self._partial) - self._cut)
 
     @property
     def has_progress(self) -> bool:
@@ -46,6 +48,10 @@ class LineAssembler:
         :param data: The bytes that follow those fed before.
         :param now: A monotonic time in seconds.
         """
+        if data and self.received < self._start:
+            self._progress_is_out = data[:1] == b"\r"
+            self.received += 1
+            data = data[1:]
         self.received += len(data)
         end = data.rfind(b"\n")
         lines: list[str] = []

@@ -77,26 +77,27 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
 
     Whatever is not an event of ours is an error, too: an unknown end is no success.
     """
-    if not isinstance(event, Mapping) or "status" not in event:
+    if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
         return ExecutionError(
             reason=f"was watched by a trigger that ended with {event!r} instead of an event",
             hint="Look at the triggerer's log.",
         )
     status, cluster = event["status"], event.get("cluster")
+    last_lines = event.get("last_lines")
+    last_lines = [str(line) for line in last_lines] if isinstance(last_lines, list) else []
     if status in TERMINAL_STATUSES:
         info = JobInfo(
             job_id=event.get("job_id", ""),
             status=status,
-            message=event.get("message"),
+            message=_text(event.get("message")),
             error_type=event.get("error_type"),
             driver_exit_code=event.get("driver_exit_code"),
         )
-        return error_of(info, cluster=cluster or "", last_lines=event.get("last_lines") or ())
-    reason = event.get("reason", event.get("message")) or ""
+        return error_of(info, cluster=cluster or "", last_lines=last_lines)
     facts: dict[str, Any] = {
         "job_id": event.get("job_id"),
-        "reason": reason,
-        "hint": event.get("hint") or "",
+        "reason": _text(event.get("reason", event.get("message"))) or "",
+        "hint": _text(event.get("hint")) or "",
     }
     if status == UNREACHABLE:
         return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
@@ -107,5 +108,8 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
     }
     if status not in kinds:
         facts["reason"] = f"was watched by a trigger that ended with the unknown status {status!r}"
-    last_lines = event.get("last_lines") or ()
     return kinds.get(status, ExecutionError)(cluster=cluster, last_lines=last_lines, **facts)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Connection
+from hypothesis import given
+from hypothesis import strategies as st
 
-from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.exceptions import AirflowSynapseError, RayAddressError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
 from airflow_synapse.rayjobs.addresses import parse_dashboard_url
 
@@ -153,3 +155,41 @@ def test_secrets_stay_out_of_its_repr() -> None:
     extra = {"headers": {"X-Key": "s3cret"}, "cookies": {"session": "s3cret"}}
 
     assert "s3cret" not in repr(read(extra, password="s3cret"))
+
+
+SECRET = "planted-4711"
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+keys = st.sampled_from(
+    ["headers", "cookies", "verify", "request_timeout", "dashboard_url", "address", "x"]
+)
+secrets = st.sampled_from([{"X": SECRET}, json.dumps({"X": SECRET}), SECRET, [SECRET], {SECRET: 1}])
+extras = json_values | st.builds(
+    lambda extra, headers, cookies: {**extra, "headers": headers, "cookies": cookies},
+    st.dictionaries(keys, json_values, max_size=5),
+    secrets,
+    secrets,
+)
+hosts = st.none() | st.text(max_size=30) | st.sampled_from(["http://[", "http://h:x", "a://b@c:1"])
+
+
+@given(extras, hosts, st.none() | st.integers(-1, 70_000))
+def test_whatever_stands_in_a_connection(extra: Any, host: str | None, port: int | None) -> None:
+    """Any connection can be used, or the error is one of ours and repeats no value of an extra."""
+    text = extra if isinstance(extra, str) else json.dumps(extra)
+    conn = Connection(conn_id="ray_x", conn_type="ray", host=host, port=port, extra=text)
+
+    try:
+        connection = read_connection(conn)
+        parse_dashboard_url(connection.cluster.dashboard_url)
+    except AirflowSynapseError as exc:
+        told = str(exc)
+    else:
+        told = repr(connection)
+
+    assert SECRET not in told

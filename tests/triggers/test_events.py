@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_synapse import exceptions
+from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.triggers.events import error_of_event, event_of_end, event_of_error
 
@@ -86,3 +90,64 @@ def test_events_stay_small() -> None:
     event = event_of_end(info, cluster=CLUSTER, last_lines=["x" * 10**6] * 20)
 
     assert len(json.dumps(event)) < 25_000
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+fields = st.sampled_from(
+    ["status", "job_id", "message", "error_type", "driver_exit_code", "cluster", "last_lines"]
+)
+statuses = st.sampled_from(
+    [
+        "PENDING",
+        "FAILED",
+        "STOPPED",
+        "TIMEOUT",
+        "NOT_FOUND",
+        "UNREACHABLE",
+        "ERROR",
+        "",
+        "succeeded",
+    ]
+)
+
+
+@given(
+    st.dictionaries(fields, json_values, max_size=6) | json_values,
+    st.none() | statuses | st.just("SUCCEEDED"),
+)
+def test_whatever_stands_in_an_event(event: Any, status: str | None) -> None:
+    """Any event comes to an end that can be told, and only SUCCEEDED is a success."""
+    if isinstance(event, dict) and status is not None:
+        event["status"] = status
+
+    error = error_of_event(event)
+
+    is_success = isinstance(event, dict) and event.get("status") == "SUCCEEDED"
+    assert (error is None) is is_success
+    assert error is None or str(error)
+
+
+@given(
+    st.sampled_from(["FAILED", "STOPPED"]),
+    st.none() | st.text(max_size=200),
+    st.none() | st.integers(-255, 255),
+    st.lists(st.text(max_size=50), max_size=25),
+)
+def test_an_end_survives_the_way_through_the_database(
+    status: str, message: str | None, exit_code: int | None, lines: list[str]
+) -> None:
+    """What a trigger saw is what the task's error tells."""
+    info = JobInfo("j", status, message, driver_exit_code=exit_code)
+    event = json.loads(json.dumps(event_of_end(info, cluster=CLUSTER, last_lines=lines)))
+
+    there, here = error_of_event(event), error_of(info, cluster=CLUSTER, last_lines=lines)
+
+    assert type(there) is type(here)
+    assert getattr(there, "exit_code", None) == getattr(here, "exit_code", None)
+    assert getattr(there, "last_lines", None) == getattr(here, "last_lines", None)

@@ -1,0 +1,52 @@
+"""The headers and cookies by which a cluster lets us in. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.rayjobs.models import RayCluster
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def headers_of(cluster: RayCluster) -> dict[str, str]:
+    """Return the request headers, with the token among them.
+
+    :raises RayAddressError: if one can't be sent. No value is repeated.
+    """
+    headers = dict(cluster.headers)
+    if cluster.token:
+        headers = {k: v for k, v in headers.items() if str(k).lower() != "authorization"}
+        # A token that was read from a file often ends with a newline.
+        headers["Authorization"] = f"Bearer {cluster.token.strip()}"
+    return _checked(cluster, "header", headers)
+
+
+def cookies_of(cluster: RayCluster) -> dict[str, str]:
+    """Return the request cookies.
+
+    :raises RayAddressError: if one can't be sent. No value is repeated.
+    """
+    return _checked(cluster, "cookie", cluster.cookies)
+
+
+def _checked(cluster: RayCluster, kind: str, fields: Mapping[Any, Any]) -> dict[str, str]:
+    for name, value in fields.items():
+        what = ""
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            what = "its name is none"
+        elif not isinstance(value, str):
+            what = f"its value is a {type(value).__name__}, not text"
+        elif _NOT_IN_A_VALUE.search(value):
+            what = "its value has a line break or another control character"
+        if what:
+            raise RayAddressError(
+                address=cluster.dashboard_url,
+                reason=f"the {kind} {name!r} can't be sent: {what}",
+                hint="Correct the token, headers and cookies that go with it.",
+            )
+    return dict(fields)
