@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Param
@@ -17,6 +18,8 @@ with DAG(
     default_args={
         "working_dir": Path(__file__).parent / "plugins" / "digits",
         "deferrable": True,
+        "retries": 1,
+        "retry_delay": timedelta(seconds=5),
         "poll_interval": 2,
     },
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Param, task
@@ -15,6 +16,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=5)},
     params={"output_dir": Param("/tmp/digits-sweep", type="string", description="On the cluster.")},
 ):
     prepare = SubmitPluginActionOperator(

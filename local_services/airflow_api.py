@@ -171,6 +171,11 @@ class AirflowApi:
         query = f"map_index={map_index}&stringify=false"
         return self.get(f"{path}?{query}")["value"]
 
+    def events(self, dag_id: str, run_id: str, task_id: str) -> list[str]:
+        """Return what Airflow's audit log tells of a task of a run, e.g. ``state mismatch``."""
+        query = f"dag_id={dag_id}&run_id={quote(run_id, safe='')}&task_id={task_id}&limit=100"
+        return [row["event"] for row in self.get(f"/eventLogs?{query}")["event_logs"]]
+
     def links(
         self, dag_id: str, run_id: str, task_id: str, map_index: int = -1
     ) -> dict[str, str | None]:

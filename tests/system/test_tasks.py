@@ -47,9 +47,23 @@ def whole_log(airflow: AirflowDeployment, dag_id: str, run_id: str, task_id: str
     return json.dumps(airflow.api.task_log_entries(dag_id, run_id, task_id))
 
 
+def log_of_talk(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> list[str]:
+    """Return the log of the try that succeeded.
+
+    That is the first, unless a busy scheduler heard of the deferral only after the task had been
+    queued again, and took it for one that was killed ("state mismatch" in Airflow's audit log).
+    Then the next try takes the job over.
+    """
+    row = airflow.api.task_instance(*ended_run, "talk")
+    assert row["state"] == "success"
+    if row["try_number"] > 1:
+        assert "state mismatch" in airflow.api.events(*ended_run, "talk")
+    return airflow.api.task_log(*ended_run, "talk", row["try_number"])
+
+
 def test_log_arrives_unchanged(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> None:
     """Each line of the job is in the task's log as it was printed, once and in order."""
-    log = airflow.api.task_log(*ended_run, "talk")
+    log = log_of_talk(airflow, ended_run)
 
     start = log.index("    indented")
     assert log[start : start + 3] == ["    indented", "", "\tä ✓ \x1b[31mred\x1b[0m"]
@@ -60,7 +74,7 @@ def test_log_arrives_unchanged(airflow: AirflowDeployment, ended_run: tuple[str,
 
 def test_progress_bar_is_condensed(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> None:
     """Of a progress bar some states arrive, and always the last one."""
-    states = [line for line in airflow.api.task_log(*ended_run, "talk") if line.endswith("%")]
+    states = [line for line in log_of_talk(airflow, ended_run) if line.endswith("%")]
 
     assert 1 <= len(states) <= 4
     assert states[-1] == "100%"
@@ -68,10 +82,6 @@ def test_progress_bar_is_condensed(airflow: AirflowDeployment, ended_run: tuple[
 
 def test_result_is_the_xcom(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> None:
     """What the action returned is the task's XCom, and no noise in its log."""
-    assert airflow.api.task_instance(*ended_run, "talk")["state"] == "success", whole_log(
-        airflow, *ended_run, "talk"
-    )[-4000:]
-
     result = airflow.api.xcom(*ended_run, "talk", "return_value")
 
     assert result == {"lines": 300, "blob": "x" * 200_000}

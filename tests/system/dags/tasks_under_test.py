@@ -24,6 +24,8 @@ for name, deferrable in (("triggerer", True), ("worker", False)):
             action_name="talk",
             action_params={"lines": 300, "size": 200_000},
             working_dir=PLUGIN,
+            retries=1,  # see the test's ``log_of_talk``
+            retry_delay=timedelta(seconds=1),
         )
         SubmitPluginActionOperator(task_id="fail", action_name="fail", working_dir=PLUGIN)
         SubmitRayJobOperator(
