@@ -177,6 +177,9 @@ class FaultProxy:
                 await self._pass_on(link, reader)
         except (OSError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            if link in self._links:  # else it was cut on purpose
+                raise
         finally:
             self._links.discard(link)
             for end in (link.client, link.server):
