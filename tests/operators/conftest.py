@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
+from pathlib import Path
 
 import pytest
 
+from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.rayjobs import job_watcher
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
@@ -23,3 +26,16 @@ def stub(stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> Stub
     monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
     monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
     return stub_dashboard
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The task's log is one that a test can read; Airflow's own goes to standard output."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(RayJobOperator, "log", logging.getLogger("the task's log"))
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("name: p\nactions: {run: {entrypoint: 'actions:run'}}\n")
+    return tmp_path

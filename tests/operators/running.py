@@ -1,0 +1,32 @@
+"""What tests of the operators do again and again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.ray_job import SubmitRayJobOperator
+from tests.operators.task_instance import TaskInstance
+
+
+def a_command(**given: Any) -> SubmitRayJobOperator:
+    given = {"task_id": "task", "entrypoint": "true", "poll_interval": 0.05, **given}
+    return SubmitRayJobOperator(**given)
+
+
+def run(operator: RayJobOperator, ti: TaskInstance) -> Any:
+    return operator.execute({"ti": ti})  # type: ignore[typeddict-item]
+
+
+def deferred(operator: RayJobOperator, ti: TaskInstance) -> TaskDeferred:
+    """Run the operator until it defers."""
+    with pytest.raises(TaskDeferred) as caught:
+        run(operator, ti)
+    return caught.value
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]

@@ -1,0 +1,41 @@
+"""A cluster for triggers, and what Airflow says of their tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from unittest.mock import create_autospec, patch
+
+import pytest
+
+from airflow_synapse.rayjobs import job_watcher
+from airflow_synapse.triggers import ray_job
+from airflow_synapse.triggers.ray_job import RayJobTrigger
+from airflow_synapse.triggers.task_state import still_waits_for
+from tests.support.stub_dashboard import StubDashboard
+from tests.triggers.watching import connect
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
+    caplog.set_level(logging.INFO)
+    # Airflow's own logging goes to standard output.
+    monkeypatch.setattr(RayJobTrigger, "log", logging.getLogger("the task's log"))
+
+
+@pytest.fixture
+async def stub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StubDashboard]:
+    """A stub dashboard to which ``ray_default`` leads."""
+    async with StubDashboard() as stub:
+        connect(monkeypatch, stub.url)
+        yield stub
+
+
+@pytest.fixture
+def waits() -> Iterator[Any]:
+    """What Airflow says about the task: by default that it no longer waits for the job."""
+    with patch.object(ray_job, "still_waits_for", create_autospec(still_waits_for)) as waits:
+        waits.return_value = False
+        yield waits
