@@ -83,15 +83,15 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
             hint="Look at the triggerer's log.",
         )
     status, cluster = event["status"], event.get("cluster")
-    last_lines = event.get("last_lines")
+    exit_code, last_lines = event.get("driver_exit_code"), event.get("last_lines")
     last_lines = [str(line) for line in last_lines] if isinstance(last_lines, list) else []
     if status in TERMINAL_STATUSES:
         info = JobInfo(
             job_id=event.get("job_id", ""),
             status=status,
             message=_text(event.get("message")),
-            error_type=event.get("error_type"),
-            driver_exit_code=event.get("driver_exit_code"),
+            error_type=_text(event.get("error_type")),
+            driver_exit_code=exit_code if isinstance(exit_code, int) else None,
         )
         return error_of(info, cluster=cluster or "", last_lines=last_lines)
     facts: dict[str, Any] = {
