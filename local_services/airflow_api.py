@@ -133,7 +133,10 @@ class AirflowApi:
             if row["state"] in wanted:
                 return row
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{task_id} is {row['state']} and not yet one of {wanted}")
+                raise TimeoutError(
+                    f"{task_id} is {row['state']} in try {row['try_number']} and not one of {wanted} "
+                    f"after {timeout:g} s; events: {self.events(dag_id, run_id, task_id)}"
+                )
             time.sleep(_POLL)
 
     def task_log(

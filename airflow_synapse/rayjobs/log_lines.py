@@ -40,7 +40,7 @@ class LineAssembler:
     @property
     def has_progress(self) -> bool:
         """Whether a progress state is held back that :meth:`tick` would release in time."""
-        return b"\r" in self._partial
+        return bool(self._states_before(self._partial.rfind(b"\r")))
 
     def feed(self, data: bytes, now: float) -> list[str]:
         """Take the next bytes and return the lines they complete.
@@ -111,19 +111,25 @@ class LineAssembler:
         """Of the unfinished line, forget the states that another has overwritten."""
         # A \r at the very end may be half of \r\n.
         end = self._partial.rfind(b"\r", 0, len(self._partial) - 1)
-        if end < 0 or self._cut:
+        states = self._states_before(end)
+        if not states or self._cut:
             return []
         if now - self._last_progress >= PROGRESS_INTERVAL:
             return self._release_progress(end, now)
-        start = self._partial.rfind(b"\r", 0, end)
-        del self._partial[: start + 1]
+        del self._partial[: states.rfind(b"\r") + 1]
         return []
 
+    def _states_before(self, end: int) -> bytes:
+        """Return the states of the unfinished line up to one of its ``\r``.
+
+        A line that has had nothing but ``\r`` has none, and stays whole: a reader that resumed
+        inside it would take it for a bar whose last state is out.
+        """
+        return bytes(self._partial[: max(end, 0)]).rstrip(b"\r")
+
     def _release_progress(self, end: int, now: float) -> list[str]:
-        states = bytes(self._partial[:end])
+        states = self._states_before(end)
         del self._partial[: end + 1]
-        if not states.strip(b"\r"):
-            return []
         self._last_progress = now
         self._progress_is_out = True
         return [_finish(states)]

@@ -65,8 +65,15 @@ def test_no_lines_are_all_lines(dashboard: Dashboard, succeeded: dict[str, Any])
 def test_a_log_that_is_not_there(
     dashboard: Dashboard, succeeded: dict[str, Any], media: str, query: dict[str, str], told: str
 ) -> None:
-    """An unknown file or node, or a query that is none, is a 500 whose text says which."""
-    answer = dashboard.ask("GET", dashboard.log_path(succeeded, media=media, **query))
+    """An unknown file or node, or a query that is none, is a 500 whose text says which.
+
+    Of an unknown file a busy Ray at times says so too late: then the answer is a 200 with nothing
+    in it (4 of 600 requests to an idle 2.60.0, more on a busy machine).
+    """
+    for _ in range(20):
+        answer = dashboard.ask("GET", dashboard.log_path(succeeded, media=media, **query))
+        if (answer.status, answer.body) != (200, b""):
+            break
 
     assert answer.status == 500
     assert answer.text.startswith(told)

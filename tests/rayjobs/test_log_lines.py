@@ -132,6 +132,8 @@ def test_resuming_at_position_loses_and_repeats_nothing(
 @given(any_log, cuts, st.integers(0, 400))
 @example(b"50%\r100%\r\nnext\n", [], 9)
 @example(b"one\n\ntwo\n", [], 4)
+@example(b"\r\n", [], 1)
+@example(b"\r\r\r\n", [2], 3)
 def test_resuming_inside_a_progress_bar_is_as_exact(data: bytes, at: list[int], stop: int) -> None:
     """Also the newline after a bar whose last state is out comes to no line of its own."""
     first = LineAssembler()
