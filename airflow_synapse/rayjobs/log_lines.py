@@ -120,7 +120,7 @@ class LineAssembler:
         return []
 
     def _states_before(self, end: int) -> bytes:
-        """Return the states of the unfinished line up to one of its ``\r``.
+        r"""Return the states of the unfinished line up to one of its ``\r``.
 
         A line that has had nothing but ``\r`` has none, and stays whole: a reader that resumed
         inside it would take it for a bar whose last state is out.
