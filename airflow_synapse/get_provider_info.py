@@ -8,6 +8,41 @@ from airflow_synapse import __version__
 
 _INTEGRATION = "Ray"
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "requests_per_second": {
+        "description": (
+            "Requests per second that one triggerer sends to one Ray cluster, its dashboard and the "
+            "agents on its nodes, for all jobs it watches there. The jobs share them: with more jobs "
+            "each is looked at less often. A look at one status keeps a head node busy for about 3 ms."
+        ),
+        "version_added": "0.1.0",
+        "example": None,
+        "type": "float",
+        "default": "50",
+    },
+    "log_streams": {
+        "description": (
+            "Logs of jobs on one cluster that one triggerer reads at the same time; with more jobs they "
+            "take turns, and no line is lost. A head node serves at most 100, to everybody."
+        ),
+        "version_added": "0.1.0",
+        "example": None,
+        "type": "integer",
+        "default": "16",
+    },
+    "log_lines_per_second": {
+        "description": (
+            "Lines of one job's log that are shown in the task's log per second, on the average. Those "
+            "beyond are left out, and their number and where they are is told. 0 shows all."
+        ),
+        "version_added": "0.1.0",
+        "example": None,
+        "type": "float",
+        "default": "0",
+    },
+}
+"""The options of ``[ray]`` in Airflow's configuration."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """Return what the provider adds to Airflow. Its schema: ``provider_info.schema.json``."""
@@ -31,6 +66,9 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("airflow_synapse.sensors.ray_job"),
         "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],
         "connection-types": [_connection_type()],
+        "config": {
+            "ray": {"description": "How Ray jobs are watched.", "options": OPTIONS},
+        },
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
 from airflow.configuration import conf
@@ -37,6 +37,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "aget_connection",
     "conf",
+    "stats",
 ]
 
 _installed = Version(Version(__version__).base_version)
@@ -59,3 +60,12 @@ async def aget_connection(conn_id: str) -> Connection:
 
     connection: Connection = await Connection.async_get(conn_id)
     return connection
+
+
+def stats() -> Any:
+    """Return what takes a provider's metrics in this process, with ``incr``, ``gauge``, ``timing``."""
+    try:
+        from airflow.sdk.observability.stats import Stats
+    except ImportError:  # Airflow 3.1
+        from airflow.stats import Stats
+    return Stats

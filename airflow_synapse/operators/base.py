@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator, XComArg
 
 from airflow_synapse.exceptions import RayJobStoppedError, RayJobTimeoutError
+from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import (
     DASHBOARD_URL_KEY,
@@ -78,6 +79,8 @@ class RayJobOperator(BaseOperator):
     :param pending_timeout: How long it may wait to be scheduled, likewise.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     :param stream_logs: Whether to show the job's log in the task's log.
+    :param log_lines_per_second: How many lines of it are shown on the average, 0 for all; by default
+        as ``[ray] log_lines_per_second`` says.
     :param stop_on_kill: Whether to stop the job when the task is killed, cleared or marked.
     :param reattach: Whether a new try may adopt the job of an earlier one.
     """
@@ -139,6 +142,7 @@ class RayJobOperator(BaseOperator):
         unreachable_timeout: float = 600.0,
         # Logs and ends
         stream_logs: bool = True,
+        log_lines_per_second: float | None = None,
         stop_on_kill: bool = True,
         reattach: bool = True,
         **kwargs: Any,
@@ -170,6 +174,7 @@ class RayJobOperator(BaseOperator):
         self.pending_timeout = pending_timeout
         self.unreachable_timeout = unreachable_timeout
         self.stream_logs = stream_logs
+        self.log_lines_per_second = log_lines_per_second
         self.stop_on_kill = stop_on_kill
         self.reattach = reattach
         self._submitted_id: str | None = None
@@ -341,6 +346,7 @@ class RayJobOperator(BaseOperator):
                 stop_on_kill=self.stop_on_kill,
                 deadlines=deadlines,
                 unreachable_timeout=self.unreachable_timeout,
+                log_lines_per_second=self.log_lines_per_second,
             ),
             method_name="execute_complete",
             timeout=timeout,
@@ -358,6 +364,7 @@ class RayJobOperator(BaseOperator):
             stream_logs=self.stream_logs,
             unreachable_timeout=self.unreachable_timeout,
             deadlines=deadlines,
+            log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
         )
         executor = hook.get_conn()
         try:

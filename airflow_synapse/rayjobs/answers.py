@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_synapse.exceptions import (
@@ -13,6 +16,9 @@ from airflow_synapse.exceptions import (
     RayJobSubmissionError,
     RayLogNotFoundError,
 )
+
+_decoder = json.JSONDecoder()
+_between_objects = re.compile(r"[\s,\[]*")
 
 
 class IdInUseError(Exception):
@@ -91,3 +97,25 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def each_object(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON array one by one, so that a long one need not be read in one go.
+
+    :raises ValueError: at what is not JSON or not an array.
+    :raises TypeError: at what is not an object.
+    """
+    if not text.lstrip().startswith("["):
+        raise ValueError("a list of jobs that is not a list")
+    position = _end_of_gap(text, 0)
+    while text[position : position + 1] != "]":
+        row, end = _decoder.raw_decode(text, position)
+        if not isinstance(row, dict):
+            raise TypeError(f"a list of jobs with {row!r:.50} in it")
+        yield row
+        position = _end_of_gap(text, end)
+
+
+def _end_of_gap(text: str, position: int) -> int:
+    gap = _between_objects.match(text, position)
+    return gap.end() if gap else position

@@ -23,10 +23,12 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.log_follower import Emit, read_from, read_last_lines
+from airflow_synapse.rayjobs.log_follower import Emit
 from airflow_synapse.rayjobs.log_lines import LineAssembler
+from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
 from airflow_synapse.rayjobs.results import read_result
@@ -335,9 +337,9 @@ async def _watch(
     limit: float | None = None,
 ) -> tuple[JobInfo, Sequence[str]]:
     """Watch a job to its end over a connection of its own, for ``limit`` seconds at most."""
-    async with RayJobClient(cluster) as client:
-        watcher = JobWatcher(client, job_id, options=options, emit=emit, logger=logger)
-        info = await _within(client, limit, watcher.watch())
+    async with shared_watch(cluster) as watch:
+        watcher = JobWatcher(watch, job_id, options=options, emit=emit, logger=logger)
+        info = await _within(watch.client, limit, watcher.watch())
         return info, watcher.last_lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -27,11 +27,13 @@ from airflow_synapse.rayjobs.answers import (
     AbsentError,
     AgentUnusableError,
     check_no_more,
+    each_object,
     location,
     refusal_told_by_ray,
     retry_after,
 )
 from airflow_synapse.rayjobs.credentials import cookies_of, headers_of
+from airflow_synapse.rayjobs.metrics import NO_METRICS, REQUESTS, Metrics
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
 from airflow_synapse.rayjobs.tls import tls_context
@@ -48,6 +50,12 @@ _NO_TIMEOUT = "86400"
 
 _WEB_PAGE = "text/html"
 
+_MAX_LIST = 8 * 1024 * 1024
+"""Bytes of a list of jobs that is worth reading to learn the status of some."""
+
+_ROWS_AT_A_TIME = 25
+"""Jobs of a list read before other tasks of the event loop get their turn."""
+
 _REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
@@ -59,11 +67,14 @@ class RayJobClient:
     succeed, and another class where it can't.
 
     :param cluster: Where the dashboard is and how to be let in.
+    :param metrics: Where requests are counted.
     """
 
-    def __init__(self, cluster: RayCluster) -> None:
+    def __init__(self, cluster: RayCluster, *, metrics: Metrics = NO_METRICS) -> None:
         self.cluster = cluster
+        self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
+        self._agent_session: aiohttp.ClientSession | None = None
         self._base = ""
 
     async def __aenter__(self) -> RayJobClient:
@@ -75,9 +86,11 @@ class RayJobClient:
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        sessions = (self._session, self._agent_session)
+        self._session = self._agent_session = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
 
     # Jobs
 
@@ -113,6 +126,31 @@ class RayJobClient:
             return [JobInfo.from_api(row) for row in rows if row.get("type") == "SUBMISSION"]
         except (ValueError, AttributeError, TypeError) as exc:
             raise self.unreachable(f"it sent {exc}") from exc
+
+    async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], int]:
+        """Return what the list of all jobs tells about some of them, and the list's size in bytes.
+
+        Many thousands of rows are read without keeping the event loop.
+
+        :raises RayClusterUnreachableError: also if the list is too large to be worth it.
+        """
+        body = bytearray()
+        async with self._request("GET", "/api/jobs/") as response:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_LIST:
+                    raise self.unreachable("its list of jobs is too long")
+        jobs: dict[str, JobInfo] = {}
+        try:
+            for number, row in enumerate(each_object(body.decode())):
+                if row.get("submission_id") in wanted and row.get("type") == "SUBMISSION":
+                    info = JobInfo.from_api(row)
+                    jobs[info.job_id] = info
+                if number % _ROWS_AT_A_TIME == _ROWS_AT_A_TIME - 1:
+                    await asyncio.sleep(0)
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise self.unreachable(f"it sent {exc}") from exc
+        return jobs, len(body)
 
     async def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job.
@@ -246,10 +284,7 @@ class RayJobClient:
         base = parse_dashboard_url(info.driver_agent_http_address or "")
         url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
         try:
-            async with (
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-                await self._ask_agent(session, url, headers) as answer,
-            ):
+            async with await self._ask_agent(url, headers) as answer:
                 if answer.status == HTTPStatus.PARTIAL_CONTENT:
                     async for chunk in answer.content.iter_any():
                         yield chunk
@@ -258,13 +293,16 @@ class RayJobClient:
         except _REQUEST_ERRORS as exc:
             raise self.unreachable(classify_error(exc).reason, info.job_id) from exc
 
-    async def _ask_agent(
-        self, session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
-    ) -> aiohttp.ClientResponse:
+    async def _ask_agent(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Return what answers at the agent's address, if it is one; its body is still to be read."""
         timeout = _for_each_step(_AGENT_CONNECT_TIMEOUT, _AGENT_READ_TIMEOUT)
+        if self._agent_session is None:
+            self._agent_session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._metrics.count(REQUESTS)
         try:
-            return await session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+            return await self._agent_session.get(
+                url, headers=headers, timeout=timeout, allow_redirects=False
+            )
         except (
             aiohttp.ClientConnectorError,
             aiohttp.ClientResponseError,
@@ -302,6 +340,7 @@ class RayJobClient:
         if not isinstance(timeout, aiohttp.ClientTimeout):
             timeout = aiohttp.ClientTimeout(total=timeout or self.cluster.request_timeout)
         url = URL(self._base + path, encoded=True)
+        self._metrics.count(REQUESTS)
         try:
             # Redirects are not followed: headers could leak to another host.
             async with session.request(

@@ -7,11 +7,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from airflow_synapse.exceptions import AirflowSynapseError, RayJobTimeoutError
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.log_follower import Emit, LogFollower, read_last_lines
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayClusterUnreachableError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.cluster_watch import ClusterWatch
+from airflow_synapse.rayjobs.log_follower import Emit, LogFollower
+from airflow_synapse.rayjobs.log_reading import read_last_lines
+from airflow_synapse.rayjobs.metrics import END_DELAY
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo, Logger
-from airflow_synapse.rayjobs.outages import OutageLog, outlast
+from airflow_synapse.rayjobs.outages import OutageLog
+from airflow_synapse.rayjobs.retries import Backoff
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
@@ -34,6 +41,7 @@ class WatchOptions:
     :param deadlines: Absolute times (seconds since the epoch) by which the job must have ended, by
         the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
         PENDING.
+    :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all.
     """
 
     poll_interval: float = 5.0
@@ -41,12 +49,13 @@ class WatchOptions:
     log_position: int = 0
     unreachable_timeout: float = 600.0
     deadlines: Mapping[str, float] = field(default_factory=dict)
+    log_lines_per_second: float = 0.0
 
 
 class JobWatcher:
     """Watches one job.
 
-    :param client: The cluster's client; stays open.
+    :param watch: The cluster's watch.
     :param job_id: The job's submission id.
     :param options: How to watch.
     :param emit: Takes the lines of the job's log.
@@ -55,24 +64,25 @@ class JobWatcher:
 
     def __init__(
         self,
-        client: RayJobClient,
+        watch: ClusterWatch,
         job_id: str,
         *,
         options: WatchOptions,
         emit: Emit,
         logger: Logger,
     ) -> None:
-        self._client = client
+        self._watch = watch
         self._job_id = job_id
         self._options = options
         self._logger = logger
         self._outages = OutageLog(logger, options.unreachable_timeout)
         self._follower = LogFollower(
-            client,
+            watch,
             emit=emit,
             position=options.log_position,
             logger=logger,
             outages=self._outages,
+            lines_per_second=options.log_lines_per_second,
         )
 
     @property
@@ -94,11 +104,12 @@ class JobWatcher:
         :raises RayAuthenticationError: if it refused the credentials.
         """
         following: asyncio.Task[None] | None = None
-        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        began = at = loop.time()
         status = ""
         try:
             while True:
-                info = await outlast(self._outages, lambda: self._client.get_info(self._job_id))
+                info = await self._look(at)
                 if info.is_terminal:
                     break
                 if info.status != status:
@@ -109,16 +120,30 @@ class JobWatcher:
                     following = asyncio.create_task(self._follower.follow(info))
                 if following is not None and following.done():
                     await following  # it never ends by itself: raises what broke it
-                await asyncio.sleep(self._pace(began, info.status))
+                at = loop.time() + self._pace(loop.time() - began, info.status)
         finally:
             await _cancel(following)
             self._follower.close()
+        if status and info.end_time:
+            self._watch.metrics.timing(END_DELAY, max(0.0, time.time() - info.end_time / 1000))
         await self._finish_log(info)
         self._logger.info("Ray job %s is %s.", self._job_id, info.status)
         return info
 
-    def _pace(self, began: float, status: str) -> float:
-        watched = time.monotonic() - began
+    async def _look(self, at: float) -> JobInfo:
+        """Return what the cluster knows about the job at a time of the event loop, or after an outage."""
+        board = self._watch.board
+        try:
+            info = await board.look(self._job_id, at=at)
+        except RayClusterUnreachableError as error:
+            patience = self._outages.begin(error)
+            pause = min(Backoff().next_pause(error.retry_after), patience)
+            at = asyncio.get_running_loop().time() + pause
+            info = await board.look(self._job_id, at=at, patience=patience)
+        self._outages.over()
+        return info
+
+    def _pace(self, watched: float, status: str) -> float:
         pace = min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
         return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
@@ -137,7 +162,7 @@ class JobWatcher:
             hint = "No node had room for it: compare what it asks for with `ray status`."
         raise RayJobTimeoutError(
             job_id=self._job_id,
-            cluster=self._client.cluster.dashboard_url,
+            cluster=self._watch.client.cluster.dashboard_url,
             status=info.status,
             reason=f"is still {info.status} at the end of its {passed[0]}",
             hint=hint,
@@ -153,7 +178,7 @@ class JobWatcher:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:
             try:
-                lines.extend(await read_last_lines(self._client, info))
+                lines.extend(await read_last_lines(self._watch.client, info))
             except AirflowSynapseError as exc:
                 self._logger.warning("The end of the job's log can't be read: %s", exc)
 

@@ -1,10 +1,6 @@
 """A job's log as lines, from a byte position on, through lost connections to the last byte.
 
-The log is read as raw bytes, again and again from where the last read ended: from the agent on the
-job's node, which serves ranges of files, or where that can't be reached over the dashboard's
-``/api/v0/logs/file``, which knows no offset. Ray's other routes are of no use here: the websocket loses
-the rest of a log at a line over 4 MiB, a byte that is not UTF-8 or a flush inside a character,
-``/api/jobs/{id}/logs`` loads the whole log into three processes, and ``/api/v0/logs/stream`` leaks.
+The log is read as raw bytes, again and again from where the last read ended.
 """
 
 from __future__ import annotations
@@ -12,23 +8,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from airflow_synapse.exceptions import (
     LAST_LINES,
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
-from airflow_synapse.rayjobs.answers import AgentUnusableError
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.budget import Lane
+from airflow_synapse.rayjobs.cluster_watch import ClusterWatch
+from airflow_synapse.rayjobs.line_limit import LineLimit
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
+from airflow_synapse.rayjobs.log_reading import is_agent_usable, read_from
+from airflow_synapse.rayjobs.log_turns import end_of_turn, log_turns
+from airflow_synapse.rayjobs.metrics import LOG_BYTES
 from airflow_synapse.rayjobs.models import JobInfo, Logger
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
 from airflow_synapse.rayjobs.retries import Backoff
-
-_SLICE = 16 * 1024
-"""Bytes turned into lines before other tasks of the event loop get their turn."""
 
 _MISSING_IS_NEWS_AFTER = 4
 """How often in a row a log may be missing before that is believed: it may come late."""
@@ -36,6 +33,13 @@ _MISSING_IS_NEWS_AFTER = 4
 _MIN_PAUSE = 0.4
 _MAX_PAUSE = 2.0
 """Seconds between two reads of a log that grows, and of one that is quiet."""
+
+_SLOWING_DOWN = 0.1
+"""The pause between two reads of a quiet log is this share of the time it has been quiet."""
+
+_PATIENCE_WHEN_BUSY = 10.0
+"""Where reads have to queue, a quiet log pauses so many times as long as its last read queued, and
+leaves the requests to logs that grow."""
 
 _MAX_PAUSE_OF_FAILURES = 10.0
 """Seconds between two tries to read a log that can't be read, at most."""
@@ -46,111 +50,45 @@ _FAILING_IS_NEWS_AFTER = 15.0
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
 
-_AGENT_IS_TRIED_AGAIN_AFTER = 600.0
-"""Seconds for which an agent that can't be used from here is remembered."""
+_REREAD_BYTES_PER_REQUEST = 200_000
+"""Bytes read again in this way that cost a dashboard about as much as one look at a status."""
 
-_unusable_agents: dict[str, float] = {}
+_LONGEST_KEPT = 2_000
+"""Characters of each last line that are kept for the case that the job fails."""
 
 Emit = Callable[[Sequence[str]], None]
-
-
-def driver_log(job_id: str) -> str:
-    """Return the name of a job's log in Ray's log directory (``JOB_LOGS_PATH_TEMPLATE``)."""
-    return f"job-driver-{job_id}.log"
-
-
-def is_agent_usable(info: JobInfo) -> bool:
-    """Return whether the agent on the job's node may be asked, as far as is known."""
-    address = info.driver_agent_http_address
-    if not address or not address.startswith("http://"):
-        return False
-    return time.monotonic() >= _unusable_agents.get(address, 0.0)
-
-
-async def read_from(
-    client: RayJobClient, info: JobInfo, position: int
-) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a job's log from ``position`` to its present end.
-
-    :raises RayLogNotFoundError: if there is no log, or less of it than was read before.
-    """
-    name = driver_log(info.job_id)
-    if is_agent_usable(info):
-        try:
-            async with aclosing(client.read_agent_file(info, name, position)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except AgentUnusableError:
-            until = time.monotonic() + _AGENT_IS_TRIED_AGAIN_AFTER
-            _unusable_agents[info.driver_agent_http_address or ""] = until
-        else:
-            return
-    async with aclosing(client.read_file(info, name)) as chunks:
-        async for chunk in _without(chunks, position, info):
-            yield chunk
-
-
-async def _without(
-    chunks: AsyncGenerator[bytes, None], position: int, info: JobInfo
-) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks less the first ``position`` bytes.
-
-    :raises RayLogNotFoundError: if there are fewer. Every log has at least the line with which Ray
-        begins it, and under load the route now and then answers as if a log were empty.
-    """
-    total, wanted = 0, max(position, 1)
-    async for chunk in chunks:
-        start = max(0, position - total)
-        total += len(chunk)
-        if start < len(chunk):
-            yield chunk[start:]
-    if total < wanted:
-        raise RayLogNotFoundError(
-            job_id=info.job_id, reason=f"has a log of {total} bytes, of which {wanted} are expected"
-        )
-
-
-async def read_last_lines(
-    client: RayJobClient, info: JobInfo, count: int = LAST_LINES
-) -> list[str]:
-    """Return the last lines of a job's log, or of its message if it never had a log."""
-    if info.driver_node_id is None:
-        return (info.message or "").splitlines()[-count:]
-    lines: deque[str] = deque(maxlen=count)
-    assembler = LineAssembler()
-    name = driver_log(info.job_id)
-    async with aclosing(client.read_file(info, name, last_lines=count)) as chunks:
-        async for chunk in chunks:
-            lines.extend(assembler.feed(chunk, now=0.0))
-    lines.extend(assembler.flush())
-    return list(lines)
 
 
 class LogFollower:
     """Hands the lines of one job's log to ``emit``, each once and in order.
 
-    :param client: The cluster's client.
+    :param watch: The cluster's watch.
     :param emit: Takes the next lines. Called on the event loop, so it must be quick.
     :param position: The byte of the log to start from.
     :param logger: Where to say that a log can't be read.
     :param outages: What is known of the cluster's outages, shared with the status watch.
+    :param lines_per_second: How many lines are shown on the average, 0 for all.
     """
 
     def __init__(
         self,
-        client: RayJobClient,
+        watch: ClusterWatch,
         *,
         emit: Emit,
         position: int,
         logger: Logger,
         outages: OutageLog,
+        lines_per_second: float = 0.0,
     ) -> None:
-        self._client = client
+        self._watch = watch
+        self._client = watch.client
+        self._limit = LineLimit(lines_per_second)
         self._emit = emit
         self._lines = LineAssembler(position)
         self._logger = logger
         self._tick: asyncio.TimerHandle | None = None
         self._outages = outages
+        self._queued_for = 0.0
         self._times_missing = 0
         self._missing_is_told = False
         self._failing_since: float | None = None
@@ -164,13 +102,14 @@ class LogFollower:
 
     async def follow(self, info: JobInfo) -> None:
         """Emit lines as they appear, until cancelled."""
-        pause = _MIN_PAUSE
+        loop = asyncio.get_running_loop()
         backoff = Backoff(first=_MIN_PAUSE, cap=_MAX_PAUSE_OF_FAILURES)
+        grew_at, was_growing = loop.time(), False
         while True:
             before = self._lines.received
             failure_pause = 0.0
             try:
-                await self._read(info)
+                await self._read(info, Lane.LOG)
             except RayClusterUnreachableError as exc:
                 self._note_failure(info, exc)
                 failure_pause = backoff.next_pause(exc.retry_after)
@@ -179,11 +118,20 @@ class LogFollower:
             else:
                 self._note_success(info)
                 backoff.reset()
-            has_grown = self._lines.received > before
-            if has_grown:
+            is_growing = self._lines.received > before
+            if is_growing:
                 self._times_missing = 0
-            pause = _MIN_PAUSE if has_grown else min(_MAX_PAUSE, pause * 1.5)
+                grew_at = loop.time()
+            elif was_growing:
+                self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
+            was_growing = is_growing
+            pause = _MIN_PAUSE if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
+
+    def _quiet_pause(self, quiet_for: float) -> float:
+        """Return the seconds until the next read of a log that does not grow."""
+        pause = min(max(_MIN_PAUSE, quiet_for * _SLOWING_DOWN), _MAX_PAUSE)
+        return max(pause, self._queued_for * _PATIENCE_WHEN_BUSY)
 
     def _cost(self, info: JobInfo) -> float:
         """Return the seconds that the next read has to wait for not to be a burden."""
@@ -203,7 +151,7 @@ class LogFollower:
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
             try:
-                await outlast(self._outages, lambda: self._read(info))
+                await outlast(self._outages, lambda: self._read(info, Lane.END))
                 break
             except RayLogNotFoundError as exc:
                 self._warn_if_missing(exc)
@@ -212,6 +160,7 @@ class LogFollower:
                 await asyncio.sleep(backoff.next_pause())
         self._note_success(info)
         self._out(self._lines.flush())
+        self._tell_left_out(is_end=True)
         self.close()
 
     def close(self) -> None:
@@ -220,16 +169,39 @@ class LogFollower:
             self._tick.cancel()
             self._tick = None
 
-    async def _read(self, info: JobInfo) -> None:
-        chunks = read_from(self._client, info, self._lines.received)
+    async def _read(self, info: JobInfo, lane: Lane) -> None:
+        """Take in what the log has got since the last read."""
+        async with self._stream(info, lane):
+            before = self._lines.received
+            try:
+                async with aclosing(read_from(self._client, info, before)) as chunks:
+                    async for chunk in chunks:
+                        await self._take_in(chunk)
+            finally:
+                self._watch.metrics.count(LOG_BYTES, self._lines.received - before)
+
+    @asynccontextmanager
+    async def _stream(self, info: JobInfo, lane: Lane) -> AsyncIterator[None]:
+        """Wait for one of the cluster's log streams and for the right to send a request."""
         loop = asyncio.get_running_loop()
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                for start in range(0, len(chunk), _SLICE):
-                    self._out(self._lines.feed(chunk[start : start + _SLICE], loop.time()))
-                    await asyncio.sleep(0)
-                if self._lines.has_progress and self._tick is None:
-                    self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
+        began = loop.time()
+        async with self._watch.log_streams:
+            await self._watch.budget.take(lane)
+            self._queued_for = loop.time() - began
+            yield
+            if not is_agent_usable(info):  # it was read from its start
+                cost = self._lines.received / _REREAD_BYTES_PER_REQUEST
+                self._watch.budget.charge(lane, cost)
+
+    async def _take_in(self, chunk: bytes) -> None:
+        loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
+        while start < len(chunk):
+            async with turns.turn() as most_lines:
+                end = end_of_turn(chunk, start, most_lines)
+                self._out(self._lines.feed(chunk[start:end], loop.time()))
+            start = end
+        if self._lines.has_progress and self._tick is None:
+            self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
 
     def _show_progress(self) -> None:
         loop = asyncio.get_running_loop()
@@ -239,9 +211,23 @@ class LogFollower:
             self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
 
     def _out(self, lines: Sequence[str]) -> None:
-        if lines:
-            self.last_lines.extend(lines)
-            self._emit(lines)
+        if not lines:
+            return
+        self.last_lines.extend(line[:_LONGEST_KEPT] for line in lines[-LAST_LINES:])
+        shown = self._limit.admit(lines, time.monotonic())
+        if shown:
+            self._emit(shown)
+        self._tell_left_out()
+
+    def _tell_left_out(self, *, is_end: bool = False) -> None:
+        count = self._limit.left_out(time.monotonic(), is_end=is_end)
+        if count:
+            self._logger.warning(
+                "%d lines were left out here: the job writes more than the limit set for its log. All "
+                "of it is in the Ray dashboard at %s.",
+                count,
+                self._client.cluster.dashboard_url,
+            )
 
     def _note_failure(self, info: JobInfo, error: RayClusterUnreachableError) -> None:
         """Say that only the log can't be read; an outage of the whole cluster is told elsewhere."""

@@ -42,6 +42,14 @@ class OutageLog:
 
         :raises RayClusterUnreachableError: ``error``, if the outage has lasted too long.
         """
+        left = self.begin(error)
+        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
+
+    def begin(self, error: RayClusterUnreachableError) -> float:
+        """Say that the cluster is unreachable, if that is news, and return the seconds left to wait.
+
+        :raises RayClusterUnreachableError: ``error``, if there are none left.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began = now
@@ -55,7 +63,7 @@ class OutageLog:
         left = self._began + self._timeout - now
         if left <= 0:
             raise error
-        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
+        return left
 
     @property
     def is_under_way(self) -> bool:

@@ -46,6 +46,8 @@ class RayJobSensor(BaseSensorOperator):
     :param deferrable: Whether to wait in the triggerer, by default as ``[operators]
         default_deferrable`` says.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param log_lines_per_second: How many lines of the log are shown on the average, when deferred; 0
+        for all, by default as ``[ray] log_lines_per_second`` says.
     """
 
     template_fields: Sequence[str] = ("job_id", "ray_conn_id")
@@ -61,6 +63,7 @@ class RayJobSensor(BaseSensorOperator):
         stream_logs: bool = True,
         deferrable: bool | None = None,
         unreachable_timeout: float = 600.0,
+        log_lines_per_second: float | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("poke_interval", poll_interval)
@@ -73,6 +76,7 @@ class RayJobSensor(BaseSensorOperator):
         self.stream_logs = stream_logs
         self.deferrable = deferrable
         self.unreachable_timeout = unreachable_timeout
+        self.log_lines_per_second = log_lines_per_second
         self._log_lines = LineAssembler()
 
     def execute(self, context: Context) -> Any:
@@ -97,6 +101,7 @@ class RayJobSensor(BaseSensorOperator):
                 stop_on_kill=False,
                 fetch_result=False,
                 unreachable_timeout=self.unreachable_timeout,
+                log_lines_per_second=self.log_lines_per_second,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout),

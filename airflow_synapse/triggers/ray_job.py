@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_synapse.exceptions import (
-    AirflowSynapseError,
-    RayJobTimeoutError,
-    RayLogNotFoundError,
-)
+from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
-from airflow_synapse.rayjobs.results import read_result
-from airflow_synapse.rayjobs.stopping import stop_and_tell
-from airflow_synapse.triggers.events import Event, event_of_end, event_of_error
+from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
-
-MAX_RESULT_IN_EVENT = 32 * 1024
-"""Bytes of a result that travels in the event; a larger one is read by the worker."""
 
 _TRIES_TO_ASK = 3
 _ASK_TIMEOUT = 5.0
@@ -37,10 +27,6 @@ still waits."""
 
 _LONGEST_STAY = 10.0
 """Seconds that :meth:`RayJobTrigger.on_kill` takes at most."""
-
-_NOTICE_AFTER = 1.5
-"""Seconds after which a job is named that is not stopped yet. Up to Python 3.11, the triggerer ends a
-trigger two seconds after it began to kill it."""
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills under way: the event loop itself keeps only weak references to its tasks."""
@@ -70,6 +56,8 @@ class RayJobTrigger(BaseTrigger):
     :param deadlines: Absolute times (seconds since the epoch) by the name of the user's limit. When
         one has passed, the job is stopped.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all; by
+        default as ``[ray] log_lines_per_second`` says.
     """
 
     def __init__(
@@ -83,6 +71,7 @@ class RayJobTrigger(BaseTrigger):
         fetch_result: bool = True,
         deadlines: Mapping[str, float] | None = None,
         unreachable_timeout: float = 600.0,
+        log_lines_per_second: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
         self.job_id = job_id
@@ -93,6 +82,7 @@ class RayJobTrigger(BaseTrigger):
         self.fetch_result = fetch_result
         self.deadlines = dict(deadlines or {})
         self.unreachable_timeout = unreachable_timeout
+        self.log_lines_per_second = log_lines_per_second
         self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -108,6 +98,7 @@ class RayJobTrigger(BaseTrigger):
                 "fetch_result": self.fetch_result,
                 "deadlines": self.deadlines,
                 "unreachable_timeout": self.unreachable_timeout,
+                "log_lines_per_second": self.log_lines_per_second,
             },
         )
 
@@ -130,6 +121,10 @@ class RayJobTrigger(BaseTrigger):
         yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
 
     async def _watch(self, connection: RayConnection) -> Event:
+        await _load_http()
+        from airflow_synapse.rayjobs.job_watcher import WatchOptions
+        from airflow_synapse.triggers.watching import watch_job
+
         checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)
         position = await checkpoint.read() if self.stream_logs else 0
         if position:
@@ -144,51 +139,16 @@ class RayJobTrigger(BaseTrigger):
             log_position=position,
             unreachable_timeout=self.unreachable_timeout,
             deadlines=self.deadlines,
+            log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
         )
-        async with RayJobClient(connection.cluster) as client:
-
-            def show(lines: Sequence[str]) -> None:
-                for line in lines:
-                    self.log.info(line)  # a line of the job, not a format
-                checkpoint.note(watcher.log_position)
-
-            watcher = JobWatcher(client, self.job_id, options=options, emit=show, logger=self.log)
-            try:
-                info = await self._keeping(checkpoint, watcher)
-            except RayJobTimeoutError:
-                await self._stop(client)
-                raise
-            return event_of_end(
-                info,
-                cluster=connection.cluster.dashboard_url,
-                last_lines=watcher.last_lines,
-                result=await self._small_result(client, info),
-            )
-
-    async def _keeping(self, checkpoint: LogCheckpoint, watcher: JobWatcher) -> JobInfo:
-        """Return the job as it ended; meanwhile its place in the log is kept."""
-        keeping = asyncio.create_task(checkpoint.keep())
-        try:
-            return await watcher.watch()
-        except asyncio.CancelledError:
-            await checkpoint.flush()
-            raise
-        finally:
-            keeping.cancel()
-
-    async def _small_result(self, client: RayJobClient, info: JobInfo) -> Event | None:
-        """Return ``{"result": …}``, None where the worker has to look for itself."""
-        if not self.fetch_result or info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
-            return None
-        try:
-            return await read_result(client, info, max_bytes=MAX_RESULT_IN_EVENT)
-        except AirflowSynapseError as exc:
-            level = self.log.warning if isinstance(exc, RayLogNotFoundError) else self.log.debug
-            level("The job's result was not read here: %s", exc)
-            return None
-
-    async def _stop(self, client: RayJobClient) -> None:
-        await stop_and_tell(client, self.job_id, logger=self.log, notice_after=_NOTICE_AFTER)
+        return await watch_job(
+            connection,
+            self.job_id,
+            options=options,
+            checkpoint=checkpoint,
+            fetch_result=self.fetch_result,
+            logger=self.log,
+        )
 
     async def on_kill(self) -> None:
         """Stop the job, if a user killed the task.
@@ -229,9 +189,11 @@ class RayJobTrigger(BaseTrigger):
             self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
             return
         try:
+            await _load_http()
+            from airflow_synapse.triggers.watching import stop_job
+
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
-            async with RayJobClient(connection.cluster) as client:
-                await self._stop(client)
+            await stop_job(connection, self.job_id, logger=self.log)
         except Exception:
             self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)
 
@@ -247,3 +209,8 @@ class RayJobTrigger(BaseTrigger):
 
     async def _ask(self) -> bool:
         return await still_waits_for(self.task_instance, self.job_id)
+
+
+async def _load_http() -> None:
+    """Import what does HTTP without keeping the event loop."""
+    await asyncio.to_thread(import_module, "airflow_synapse.triggers.watching")

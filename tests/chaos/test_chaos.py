@@ -12,8 +12,9 @@ import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs import log_follower as log_follower_module
+from airflow_synapse.rayjobs import log_reading as log_reading_module
 from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.stopping import stop_and_tell
@@ -106,9 +107,9 @@ class Task:
         options = WatchOptions(
             poll_interval=0.5, log_position=self._position, unreachable_timeout=120.0
         )
-        async with RayJobClient(self._cluster) as client:
+        async with shared_watch(self._cluster) as watch:
             self._watcher = JobWatcher(
-                client, self.job_id, options=options, emit=self._emit, logger=LOGGER
+                watch, self.job_id, options=options, emit=self._emit, logger=LOGGER
             )
             return await self._watcher.watch()
 
@@ -131,9 +132,9 @@ class Task:
 
 @pytest.fixture(autouse=True)
 def no_agent_is_remembered() -> Iterator[None]:
-    log_follower_module._unusable_agents.clear()
+    log_reading_module._unusable_agents.clear()
     yield
-    log_follower_module._unusable_agents.clear()
+    log_reading_module._unusable_agents.clear()
 
 
 @pytest.mark.parametrize("has_agent", [True, False], ids=["agent", "dashboard"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_synapse.rayjobs import RayJobExecutor, log_follower
+from airflow_synapse.rayjobs import RayJobExecutor, log_follower, log_reading
 from airflow_synapse.rayjobs.job_watcher import WatchOptions
 from local_services.ray_head import RayHead
 
@@ -22,11 +22,12 @@ LOGGER = logging.getLogger("hostile")
 @pytest.fixture(params=["agent", "dashboard"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The agent on the job's node serves ranges of files; where it can't be reached, all is read."""
-    log_follower._unusable_agents.clear()
+    log_reading._unusable_agents.clear()
     if request.param == "dashboard":
         monkeypatch.setattr(log_follower, "is_agent_usable", lambda _: False)
+        monkeypatch.setattr(log_reading, "is_agent_usable", lambda _: False)
     yield request.param
-    log_follower._unusable_agents.clear()
+    log_reading._unusable_agents.clear()
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs import job_watcher, log_follower, outages
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs import job_watcher, log_follower, log_reading, outages, status_board
+from airflow_synapse.rayjobs.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.retries import Backoff
@@ -29,6 +29,7 @@ from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
 LOGGER = logging.getLogger("the task's log")
+FAST = WatchLimits(requests_per_second=1000.0)
 
 
 @pytest.fixture(autouse=True)
@@ -36,17 +37,19 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     """Pauses are short, and no agent is remembered from another test."""
     monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
     monkeypatch.setattr(outages, "Backoff", lambda cap: Backoff(first=0.03, cap=0.06))
+    for module in (job_watcher, status_board):
+        monkeypatch.setattr(module, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
     monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_follower, "_unusable_agents", {})
+    monkeypatch.setattr(log_reading, "_unusable_agents", {})
     caplog.set_level(logging.INFO, LOGGER.name)
 
 
 @pytest.fixture
-async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
-    async with RayJobClient(RayCluster(stub.url, request_timeout=2.0)) as client:
-        yield client
+async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
+    async with shared_watch(RayCluster(stub.url, request_timeout=2.0), FAST) as watch:
+        yield watch
 
 
 class Lines(list[str]):
@@ -54,9 +57,9 @@ class Lines(list[str]):
         self += lines
 
 
-def a_watcher(client: RayJobClient, lines: Lines | None = None, **options: Any) -> JobWatcher:
+def a_watcher(watch: ClusterWatch, lines: Lines | None = None, **options: Any) -> JobWatcher:
     return JobWatcher(
-        client,
+        watch,
         "j",
         options=WatchOptions(poll_interval=0.05, **options),
         emit=(lines if lines is not None else Lines()).emit,
@@ -70,13 +73,13 @@ def told(caplog: pytest.LogCaptureFixture, level: str) -> list[str]:
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
 async def test_watch_ends_with_the_job(
-    stub: StubDashboard, client: RayJobClient, caplog: pytest.LogCaptureFixture, status: str
+    stub: StubDashboard, watch: ClusterWatch, caplog: pytest.LogCaptureFixture, status: str
 ) -> None:
     """The job is returned as it ended, its lines are out, and its changes were told once each."""
     log = ((0.0, b"one\n"), (0.1, b"two\n"))
     stub.add_job("j", pending=0.2, runtime=0.3, log=log, status=status, has_header=False)
     lines = Lines()
-    watcher = a_watcher(client, lines)
+    watcher = a_watcher(watch, lines)
 
     info = await watcher.watch()
 
@@ -89,11 +92,11 @@ async def test_watch_ends_with_the_job(
     ]
 
 
-async def test_lines_come_while_the_job_runs(stub: StubDashboard, client: RayJobClient) -> None:
+async def test_lines_come_while_the_job_runs(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A line is out before the job has ended."""
     job = stub.add_job("j", runtime=NEVER, has_header=False)
     lines = Lines()
-    watching = asyncio.create_task(a_watcher(client, lines).watch())
+    watching = asyncio.create_task(a_watcher(watch, lines).watch())
 
     job.append(b"first\n")
     while not lines:
@@ -105,24 +108,24 @@ async def test_lines_come_while_the_job_runs(stub: StubDashboard, client: RayJob
     assert lines == ["first", "second"]
 
 
-async def test_watch_goes_on_at_a_position(stub: StubDashboard, client: RayJobClient) -> None:
+async def test_watch_goes_on_at_a_position(stub: StubDashboard, watch: ClusterWatch) -> None:
     """Who takes a watch over shows only what is missing."""
     stub.add_job("j", log=((0.0, b"one\ntwo\nthree\n"),), has_header=False)
     lines = Lines()
 
-    await a_watcher(client, lines, log_position=4).watch()
+    await a_watcher(watch, lines, log_position=4).watch()
 
     assert lines == ["two", "three"]
 
 
 async def test_last_lines_of_a_failure_are_whole_after_a_takeover(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """A watch that began near the end of the log still tells its last twenty lines."""
     log = b"".join(b"line %d\n" % number for number in range(30))
     stub.add_job("j", status="FAILED", log=((0.0, log),), has_header=False)
     lines = Lines()
-    watcher = a_watcher(client, lines, log_position=log.index(b"line 28"))
+    watcher = a_watcher(watch, lines, log_position=log.index(b"line 28"))
 
     await watcher.watch()
 
@@ -130,13 +133,11 @@ async def test_last_lines_of_a_failure_are_whole_after_a_takeover(
     assert list(watcher.last_lines) == [f"line {number}" for number in range(10, 30)]
 
 
-async def test_log_is_not_read_if_nobody_wants_it(
-    stub: StubDashboard, client: RayJobClient
-) -> None:
+async def test_log_is_not_read_if_nobody_wants_it(stub: StubDashboard, watch: ClusterWatch) -> None:
     """Without log streaming no line is emitted, but a failed job's last ones are known."""
     stub.add_job("j", runtime=0.1, status="FAILED", log=((0.0, b"boom\n"),), has_header=False)
     lines = Lines()
-    watcher = a_watcher(client, lines, stream_logs=False)
+    watcher = a_watcher(watch, lines, stream_logs=False)
 
     await watcher.watch()
 
@@ -151,8 +152,8 @@ async def test_outage_is_told_once_and_loses_nothing(
     job = stub_dashboard.add_job("j", runtime=NEVER, has_header=False)
     lines = Lines()
     with FaultProxy(stub_dashboard.url) as proxy:
-        async with RayJobClient(RayCluster(proxy.url, request_timeout=0.5)) as client:
-            watching = asyncio.create_task(a_watcher(client, lines).watch())
+        async with shared_watch(RayCluster(proxy.url, request_timeout=0.5), FAST) as watch:
+            watching = asyncio.create_task(a_watcher(watch, lines).watch())
             for number in range(30):
                 job.append(b"line %d\n" % number)
                 if number == 5:
@@ -186,12 +187,12 @@ async def test_passing_failure_of_the_status_is_outlasted(
     stub.add_job("j", runtime=0.2)
     stub.inject(fault, times=2, route=routes.GET_JOB)
 
-    async with RayJobClient(RayCluster(stub.url, request_timeout=0.2)) as client:
-        assert (await a_watcher(client).watch()).status == "SUCCEEDED"
+    async with shared_watch(RayCluster(stub.url, request_timeout=0.2), FAST) as watch:
+        assert (await a_watcher(watch).watch()).status == "SUCCEEDED"
 
 
 async def test_outage_that_lasts_too_long_ends_the_watch(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """After ``unreachable_timeout`` the watch gives up with what the last try said."""
     stub.add_job("j", runtime=NEVER)
@@ -199,15 +200,15 @@ async def test_outage_that_lasts_too_long_ends_the_watch(
     began = time.monotonic()
 
     with pytest.raises(RayClusterUnreachableError, match="502"):
-        await a_watcher(client, unreachable_timeout=0.3).watch()
+        await a_watcher(watch, unreachable_timeout=0.3).watch()
 
     assert 0.3 <= time.monotonic() - began < 2
 
 
-async def test_short_outages_don_t_add_up(stub: StubDashboard, client: RayJobClient) -> None:
+async def test_short_outages_don_t_add_up(stub: StubDashboard, watch: ClusterWatch) -> None:
     """The time of an outage counts from its own beginning."""
     job = stub.add_job("j", runtime=NEVER)
-    watching = asyncio.create_task(a_watcher(client, unreachable_timeout=0.4).watch())
+    watching = asyncio.create_task(a_watcher(watch, unreachable_timeout=0.4).watch())
     for _ in range(3):
         stub.inject(Answer(502), times=None, route=routes.GET_JOB)
         await asyncio.sleep(0.2)
@@ -222,11 +223,11 @@ async def test_short_outages_don_t_add_up(stub: StubDashboard, client: RayJobCli
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_refused_credentials_end_the_watch_at_once(
-    stub: StubDashboard, client: RayJobClient, status: int
+    stub: StubDashboard, watch: ClusterWatch, status: int
 ) -> None:
     """A token that expired while the job runs is not waited out."""
     stub.add_job("j", runtime=NEVER)
-    watching = asyncio.create_task(a_watcher(client).watch())
+    watching = asyncio.create_task(a_watcher(watch).watch())
     while stub.count(routes.GET_JOB) < 2:
         await asyncio.sleep(0.01)
     stub.inject(Answer(status), times=None, route=routes.GET_JOB)
@@ -235,10 +236,10 @@ async def test_refused_credentials_end_the_watch_at_once(
         await asyncio.wait_for(watching, 10)
 
 
-async def test_job_that_is_gone_ends_the_watch(stub: StubDashboard, client: RayJobClient) -> None:
+async def test_job_that_is_gone_ends_the_watch(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A restarted head forgets its jobs: the watch says that the job is gone."""
     stub.add_job("j", runtime=NEVER)
-    watching = asyncio.create_task(a_watcher(client).watch())
+    watching = asyncio.create_task(a_watcher(watch).watch())
     while stub.count(routes.GET_JOB) < 2:
         await asyncio.sleep(0.01)
     stub.forget_all()
@@ -248,11 +249,11 @@ async def test_job_that_is_gone_ends_the_watch(stub: StubDashboard, client: RayJ
 
 
 async def test_deadline_ends_the_watch_and_names_the_limit(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """When a limit of the user has passed, the error names it; the job is not touched."""
     stub.add_job("j", runtime=NEVER, log=((0.0, b"working\n"),))
-    watcher = a_watcher(client, deadlines={"job_timeout": time.time() + 0.3})
+    watcher = a_watcher(watch, deadlines={"job_timeout": time.time() + 0.3})
     began = time.monotonic()
 
     with pytest.raises(
@@ -267,14 +268,14 @@ async def test_deadline_ends_the_watch_and_names_the_limit(
 
 
 async def test_pending_deadline_holds_only_while_the_job_waits(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """A job that was scheduled in time may run on; one that was not is told to ask for less."""
     stub.add_job("j", pending=0.1, runtime=0.4)
-    in_time = a_watcher(client, deadlines={PENDING_TIMEOUT: time.time() + 0.3})
+    in_time = a_watcher(watch, deadlines={PENDING_TIMEOUT: time.time() + 0.3})
     assert (await in_time.watch()).status == "SUCCEEDED"
     stub.add_job("j", pending=NEVER)
-    too_late = a_watcher(client, deadlines={PENDING_TIMEOUT: time.time() + 0.2})
+    too_late = a_watcher(watch, deadlines={PENDING_TIMEOUT: time.time() + 0.2})
 
     with pytest.raises(
         RayJobTimeoutError, match=re.escape("compare what it asks for with `ray status`")
@@ -283,34 +284,37 @@ async def test_pending_deadline_holds_only_while_the_job_waits(
 
 
 async def test_pending_deadline_that_has_passed_does_not_hasten_a_running_job(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """A job that runs longer than it might have waited is asked about as rarely as any other."""
     stub.add_job("j", runtime=0.5)
 
-    await a_watcher(client, deadlines={PENDING_TIMEOUT: time.time() - 10}).watch()
+    await a_watcher(watch, deadlines={PENDING_TIMEOUT: time.time() - 10}).watch()
 
     assert stub.count(routes.GET_JOB) < 30
 
 
 async def test_deadline_that_has_passed_does_not_hide_an_end(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """A job that ended before anybody looked is a job that ended."""
     stub.add_job("j")
 
-    info = await a_watcher(client, deadlines={"job_timeout": time.time() - 10}).watch()
+    info = await a_watcher(watch, deadlines={"job_timeout": time.time() - 10}).watch()
 
     assert info.status == "SUCCEEDED"
 
 
-async def test_cancelled_watch_leaves_nothing_behind(
-    stub: StubDashboard, client: RayJobClient
-) -> None:
-    """Cancelling passes through at once and ends the log's reader, too."""
+async def test_cancelled_watch_leaves_nothing_behind(stub: StubDashboard) -> None:
+    """Cancelling passes through at once and ends the log's reader and the cluster's watch, too."""
     stub.add_job("j", runtime=NEVER)
     before = asyncio.all_tasks()
-    watching = asyncio.create_task(a_watcher(client).watch())
+
+    async def watch_alone() -> None:
+        async with shared_watch(RayCluster(stub.url)) as watch:
+            await a_watcher(watch).watch()
+
+    watching = asyncio.create_task(watch_alone())
     while stub.count(routes.AGENT_LOG) < 2:
         await asyncio.sleep(0.01)
 
@@ -323,12 +327,12 @@ async def test_cancelled_watch_leaves_nothing_behind(
     assert stub.count(routes.STOP) == 0
 
 
-async def test_pace_slows_down(stub: StubDashboard, client: RayJobClient, monkeypatch) -> None:
+async def test_pace_slows_down(stub: StubDashboard, watch: ClusterWatch, monkeypatch) -> None:
     """Right after the beginning the status is asked for often, and never more than needed later."""
     monkeypatch.setattr(job_watcher, "_EAGERNESS", 10.0)
     job = stub.add_job("j", runtime=NEVER)
     watcher = JobWatcher(
-        client, "j", options=WatchOptions(poll_interval=0.2), emit=Lines().emit, logger=LOGGER
+        watch, "j", options=WatchOptions(poll_interval=0.2), emit=Lines().emit, logger=LOGGER
     )
     watching = asyncio.create_task(watcher.watch())
     await asyncio.sleep(0.7)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs import log_follower
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.log_follower import LogFollower, read_last_lines
+from airflow_synapse.rayjobs import log_follower, log_reading
+from airflow_synapse.rayjobs.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.log_follower import LogFollower
+from airflow_synapse.rayjobs.log_reading import read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog
 from airflow_synapse.rayjobs.retries import Backoff
@@ -23,6 +24,7 @@ from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
 LOGGER = logging.getLogger("the task's log")
+FAST = WatchLimits(requests_per_second=1000.0)
 LINES = [f"line {number}" for number in range(500)]
 LOG = "".join(f"{line}\n" for line in LINES).encode()
 
@@ -33,24 +35,24 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
     monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
     monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_follower, "_unusable_agents", {})
+    monkeypatch.setattr(log_reading, "_unusable_agents", {})
 
 
 @pytest.fixture
-async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
-    async with RayJobClient(RayCluster(stub.url, request_timeout=2.0)) as client:
-        yield client
+async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
+    async with shared_watch(RayCluster(stub.url, request_timeout=2.0), FAST) as watch:
+        yield watch
 
 
 class Reader:
     """A follower with what it emits."""
 
-    def __init__(self, client: RayJobClient, position: int = 0, patience: float = 20.0) -> None:
+    def __init__(self, watch: ClusterWatch, position: int = 0, patience: float = 20.0) -> None:
         self.lines: list[str] = []
         self._has_more = asyncio.Event()
         self.outages = OutageLog(LOGGER, patience)
         self.follower = LogFollower(
-            client, emit=self._emit, position=position, logger=LOGGER, outages=self.outages
+            watch, emit=self._emit, position=position, logger=LOGGER, outages=self.outages
         )
 
     def _emit(self, lines: Any) -> None:
@@ -75,12 +77,12 @@ class Reader:
 
 
 async def test_lines_come_while_the_job_runs(
-    stub: StubDashboard, client: RayJobClient, way: str
+    stub: StubDashboard, watch: ClusterWatch, way: str
 ) -> None:
     """What a running job prints comes soon, each line once."""
     job = stub.add_job("j", runtime=NEVER)
-    info = await client.get_info("j")
-    reader = Reader(client)
+    info = await watch.client.get_info("j")
+    reader = Reader(watch)
 
     async with reader.following(info):
         for number in range(10):
@@ -99,12 +101,12 @@ async def test_lines_come_while_the_job_runs(
     "fault", [CutBody(100), CutBody(3000), Reset(), Answer(503), Answer(500, b"oops")], ids=repr
 )
 async def test_connections_that_break_lose_and_repeat_nothing(
-    stub: StubDashboard, client: RayJobClient, way: str, fault: Any
+    stub: StubDashboard, watch: ClusterWatch, way: str, fault: Any
 ) -> None:
     """However often a read breaks off, every line comes once and in order."""
     job = stub.add_job("j", log=((0.0, LOG[:2000]),), runtime=NEVER, has_header=False)
-    info = await client.get_info("j")
-    reader = Reader(client)
+    info = await watch.client.get_info("j")
+    reader = Reader(watch)
     # Over the dashboard a read starts from byte 0, so a cut that never moves would never end.
     stub.inject(fault, times=6, route=way)
 
@@ -118,44 +120,44 @@ async def test_connections_that_break_lose_and_repeat_nothing(
 
 
 async def test_follower_goes_on_at_the_position_of_another(
-    stub: StubDashboard, client: RayJobClient, way: str
+    stub: StubDashboard, watch: ClusterWatch, way: str
 ) -> None:
     """A watch that moves to another process loses and repeats nothing."""
     job = stub.add_job("j", log=((0.0, LOG[:2345]),), runtime=NEVER, has_header=False)
-    info = await client.get_info("j")
-    first = Reader(client)
+    info = await watch.client.get_info("j")
+    first = Reader(watch)
     async with first.following(info):
         await first.wait_for(lambda: len(first.lines) > 100)
     job.append(LOG[2345:])
     job.finish()
 
-    second = Reader(client, first.follower.position)
-    await second.follower.drain(await client.get_info("j"))
+    second = Reader(watch, first.follower.position)
+    await second.follower.drain(await watch.client.get_info("j"))
 
     assert first.lines + second.lines == LINES
 
 
 async def test_drain_reads_to_the_last_byte(
-    stub: StubDashboard, client: RayJobClient, way: str
+    stub: StubDashboard, watch: ClusterWatch, way: str
 ) -> None:
     """Of an ended job all comes, also a last line without a newline, through passing failures."""
     stub.add_job("j", log=((0.0, LOG + b"no newline"),), has_header=False)
     stub.inject(CutBody(1000), times=2, route=way)
     stub.inject(Answer(503), route=way)
-    reader = Reader(client)
+    reader = Reader(watch)
 
-    await reader.follower.drain(await client.get_info("j"))
+    await reader.follower.drain(await watch.client.get_info("j"))
 
     assert reader.lines == [*LINES, "no newline"]
     assert list(reader.follower.last_lines) == reader.lines[-20:]
 
 
-async def test_drain_gives_up_in_time(stub: StubDashboard, client: RayJobClient) -> None:
+async def test_drain_gives_up_in_time(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A log that can't be read for too long is an outage, not an empty log."""
     stub.add_job("j", log=((0.0, LOG),))
-    info = await client.get_info("j")
+    info = await watch.client.get_info("j")
     stub.inject(Answer(503), times=None)
-    reader = Reader(client, patience=0.1)
+    reader = Reader(watch, patience=0.1)
 
     with pytest.raises(RayClusterUnreachableError, match="503"):
         await reader.follower.drain(info)
@@ -163,7 +165,7 @@ async def test_drain_gives_up_in_time(stub: StubDashboard, client: RayJobClient)
 
 async def test_log_that_alone_can_t_be_read_is_told_once(
     stub: StubDashboard,
-    client: RayJobClient,
+    watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,8 +175,8 @@ async def test_log_that_alone_can_t_be_read_is_told_once(
     stub.add_job("j", runtime=NEVER, log=((0.0, b"one\n"),), has_header=False)
     stub.inject(Answer(503), times=None, route=routes.LOGS)
     stub.inject(Answer(503), times=None, route=routes.AGENT_LOG)
-    reader = Reader(client)
-    following = asyncio.create_task(reader.follower.follow(await client.get_info("j")))
+    reader = Reader(watch)
+    following = asyncio.create_task(reader.follower.follow(await watch.client.get_info("j")))
 
     while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < 4:
         await asyncio.sleep(0.01)
@@ -190,18 +192,18 @@ async def test_log_that_alone_can_t_be_read_is_told_once(
 
 async def test_outage_of_the_cluster_is_not_told_again_for_the_log(
     stub: StubDashboard,
-    client: RayJobClient,
+    watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the status watch has told already is no news of the log."""
     monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.0)
     stub.add_job("j", runtime=NEVER)
-    info = await client.get_info("j")
+    info = await watch.client.get_info("j")
     stub.inject(Answer(503), times=None)
-    reader = Reader(client)
+    reader = Reader(watch)
     with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-        error = client.unreachable("it answered 503")
+        error = watch.client.unreachable("it answered 503")
         await asyncio.wait_for(reader.outages.wait_out(error), 0.01)
     following = asyncio.create_task(reader.follower.follow(info))
 
@@ -213,7 +215,7 @@ async def test_outage_of_the_cluster_is_not_told_again_for_the_log(
 
 
 async def test_log_that_is_gone_is_a_warning(
-    stub: StubDashboard, client: RayJobClient, caplog: pytest.LogCaptureFixture
+    stub: StubDashboard, watch: ClusterWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the file or its node is gone, that is said once, and the job's end counts all the same."""
     stub.add_job("j")
@@ -223,9 +225,9 @@ async def test_log_that_is_gone_is_a_warning(
         times=None,
         route=routes.LOGS,
     )
-    reader = Reader(client)
+    reader = Reader(watch)
 
-    await reader.follower.drain(await client.get_info("j"))
+    await reader.follower.drain(await watch.client.get_info("j"))
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -234,45 +236,45 @@ async def test_log_that_is_gone_is_a_warning(
 
 
 async def test_log_that_seems_empty_is_looked_at_again(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """Under load Ray now and then answers as if a log were empty; that is not believed."""
     stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
     stub.inject(Answer(200, b""), times=2, route=routes.LOGS)
     stub.add_job("j", log=((0.0, b"one\n"),), has_header=False)
-    reader = Reader(client)
+    reader = Reader(watch)
 
-    await reader.follower.drain(await client.get_info("j"))
+    await reader.follower.drain(await watch.client.get_info("j"))
 
     assert reader.lines == ["one"]
 
 
 async def test_job_that_never_ran_shows_ray_s_message(
-    stub: StubDashboard, client: RayJobClient
+    stub: StubDashboard, watch: ClusterWatch
 ) -> None:
     """A job without a node has no log; what Ray says stands in for it."""
     stub.add_job("j", status="FAILED", ever_ran=False, message="one\ntwo", error_type="X")
-    reader = Reader(client)
-    info = await client.get_info("j")
+    reader = Reader(watch)
+    info = await watch.client.get_info("j")
 
     await reader.follower.drain(info)
 
     assert reader.lines == ["one", "two"]
-    assert await read_last_lines(client, info) == ["one", "two"]
+    assert await read_last_lines(watch.client, info) == ["one", "two"]
     assert stub.count(routes.LOGS) == stub.count(routes.AGENT_LOG) == 0
 
 
 async def test_held_back_progress_shows_by_itself(
-    stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
+    stub: StubDashboard, watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last state of a bar that stands still comes out without another byte."""
     monkeypatch.setattr("airflow_synapse.rayjobs.log_lines.PROGRESS_INTERVAL", 0.1)
     monkeypatch.setattr(log_follower, "PROGRESS_INTERVAL", 0.1)
     job = stub.add_job("j", runtime=NEVER, has_header=False)
     job.append(b"10%\r20%\r")
-    reader = Reader(client)
+    reader = Reader(watch)
 
-    async with reader.following(await client.get_info("j")):
+    async with reader.following(await watch.client.get_info("j")):
         await reader.wait_for(lambda: "20%" in reader.lines)
 
     assert reader.lines in (["20%"], ["10%", "20%"])
@@ -298,10 +300,10 @@ async def test_big_log_leaves_the_event_loop_to_others(
             await asyncio.sleep(0.001)
             gaps.append(loop.time() - before)
 
-    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
-        info = await client.get_info("j")
+    async with shared_watch(RayCluster(stub_dashboard.url), FAST) as watch:
+        info = await watch.client.get_info("j")
         follower = LogFollower(
-            client, emit=count, position=0, logger=LOGGER, outages=OutageLog(LOGGER, 20.0)
+            watch, emit=count, position=0, logger=LOGGER, outages=OutageLog(LOGGER, 20.0)
         )
         beating = asyncio.create_task(beat())
         await follower.drain(info)

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from airflow_synapse.exceptions import RayLogNotFoundError
-from airflow_synapse.rayjobs import log_follower
+from airflow_synapse.rayjobs import log_reading
 from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.log_follower import read_from
+from airflow_synapse.rayjobs.log_reading import read_from
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.retries import Backoff
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Hang
 from tests.support.stub_dashboard import StubDashboard
@@ -23,10 +22,7 @@ LOG = b"".join(b"line %d\n" % number for number in range(500))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short, and no agent is remembered from another test."""
-    monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
-    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
-    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_follower, "_unusable_agents", {})
+    monkeypatch.setattr(log_reading, "_unusable_agents", {})
 
 
 @pytest.fixture

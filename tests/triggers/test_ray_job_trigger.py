@@ -13,7 +13,8 @@ from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_synapse.rayjobs.models import ACTION_KEY
 from airflow_synapse.rayjobs.results import result_file
-from airflow_synapse.triggers.ray_job import MAX_RESULT_IN_EVENT, RayJobTrigger
+from airflow_synapse.triggers.ray_job import RayJobTrigger
+from airflow_synapse.triggers.watching import MAX_RESULT_IN_EVENT
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer
 from tests.support.stub_dashboard import StubDashboard

@@ -1,0 +1,34 @@
+"""Sends figures to where Airflow sends its own: StatsD, Datadog or OpenTelemetry."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+
+class AirflowMetrics:
+    """Airflow's stats as :class:`~airflow_synapse.rayjobs.metrics.Metrics`.
+
+    Make it off the event loop: Airflow reads a file of names at the first figure.
+    """
+
+    def __init__(self) -> None:
+        from airflow_synapse.version_compat import stats
+
+        self._stats = stats()
+        self.count("ray.watch_started")
+
+    def count(self, name: str, value: int = 1) -> None:
+        """Add to a counter."""
+        with suppress(Exception):  # a figure that is lost must not end a watch
+            self._stats.incr(name, value)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        with suppress(Exception):
+            self._stats.gauge(name, value)
+
+    def timing(self, name: str, seconds: float) -> None:
+        """Add to a timer."""
+        with suppress(Exception):
+            self._stats.timing(name, timedelta(seconds=seconds))

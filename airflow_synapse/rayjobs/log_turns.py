@@ -1,0 +1,61 @@
+"""Keeps logs from starving each other and the event loop, however fast jobs write."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+_TURN = 0.004
+"""Seconds that turning bytes into lines and showing them may keep the event loop."""
+
+_FEWEST_LINES = 8
+_MOST_LINES = 4_000
+_MOST_BYTES = 64 * 1024
+"""What is taken in in one turn: at least so many lines, at most so many lines and bytes."""
+
+
+class LogTurns:
+    """One log at a time takes in some lines, then everything else on the event loop has its turn.
+
+    How many lines fit into a turn is learned from how long they took: showing a line in Airflow's
+    triggerer costs about fifty times what it costs to hand it to a function.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._lines = 64.0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[int]:
+        """Wait for a turn, and yield how many lines may be taken in."""
+        async with self._lock:
+            most = int(self._lines)
+            began = time.perf_counter()
+            yield most
+            took = time.perf_counter() - began
+            ideal = self._lines * _TURN / max(took, _TURN / 4)
+            smoothed = self._lines + 0.5 * (ideal - self._lines)
+            self._lines = min(max(smoothed, _FEWEST_LINES), _MOST_LINES)
+            await asyncio.sleep(0)
+
+
+def end_of_turn(chunk: bytes, start: int, most_lines: int) -> int:
+    """Return up to where a chunk is taken in in one turn."""
+    end = min(len(chunk), start + _MOST_BYTES)
+    if chunk.count(b"\n", start, end) <= most_lines:
+        return end
+    position = start
+    for _ in range(most_lines):
+        position = chunk.index(b"\n", position) + 1
+    return position
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, LogTurns] = WeakKeyDictionary()
+
+
+def log_turns() -> LogTurns:
+    """Return the turns of the running event loop."""
+    return _turns.setdefault(asyncio.get_running_loop(), LogTurns())
