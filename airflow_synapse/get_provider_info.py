@@ -18,7 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "version_added": "0.1.0",
         "example": None,
         "type": "float",
-        "default": "50",
+        "default": "100",
     },
     "log_streams": {
         "description": (

@@ -6,6 +6,9 @@ import asyncio
 from collections import deque
 from enum import Enum
 
+_SHARE_OF_DEBT = 0.5
+"""What of the rate goes into paying off what requests cost beyond what was taken for them."""
+
 
 class Lane(Enum):
     """What a request is for. The value is the lane's share when requests have to queue."""
@@ -31,6 +34,7 @@ class RequestBudget:
         self.rate = rate
         self._burst = max(1.0, rate / 5 if burst is None else burst)
         self._tokens = self._burst
+        self._debt = 0.0
         self._filled_at = 0.0
         self._queues: dict[Lane, deque[tuple[float, asyncio.Future[None]]]] = {
             lane: deque() for lane in Lane
@@ -62,15 +66,21 @@ class RequestBudget:
         await turn
 
     def charge(self, lane: Lane, cost: float) -> None:
-        """Take note of a request that turned out to be worth ``cost`` more than was taken for it."""
+        """Take note of a request that turned out to be worth ``cost`` more than was taken for it.
+
+        It is paid off by and by, so that nobody has to wait until all of it is.
+        """
         self._fill()
-        self._tokens -= cost
+        self._debt += cost
         self._passes[lane] += cost / lane.value
 
     def _fill(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._filled_at:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self.rate)
+            new = (now - self._filled_at) * self.rate
+            paid = min(self._debt, new * _SHARE_OF_DEBT)
+            self._debt -= paid
+            self._tokens = min(self._burst, self._tokens + new - paid)
         self._filled_at = now
 
     def _serve(self) -> None:
@@ -87,5 +97,5 @@ class RequestBudget:
                 self._passes[lane] += cost / lane.value
                 turn.set_result(None)
         if self.is_short:
-            missing = (1.0 - self._tokens) / self.rate
+            missing = (1.0 - self._tokens) / (self.rate * (1.0 - _SHARE_OF_DEBT))
             self._timer = asyncio.get_running_loop().call_later(max(missing, 0.001), self._serve)

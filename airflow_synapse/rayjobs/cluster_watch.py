@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from airflow_synapse.rayjobs.budget import RequestBudget
+from airflow_synapse.rayjobs.budget import Lane, RequestBudget
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.metrics import JOBS_WATCHED, NO_METRICS, Metrics
 from airflow_synapse.rayjobs.models import RayCluster
@@ -24,7 +24,7 @@ class WatchLimits:
     :param log_streams: Logs read at the same time; a head node serves at most 100, to everybody.
     """
 
-    requests_per_second: float = 50.0
+    requests_per_second: float = 100.0
     log_streams: int = 16
 
 
@@ -47,8 +47,18 @@ class ClusterWatch:
         self.metrics = metrics
         self.budget = RequestBudget(limits.requests_per_second)
         self.board = StatusBoard(client, self.budget, metrics=metrics)
-        self.log_streams = asyncio.Semaphore(limits.log_streams)
+        self.log_streams = {
+            Lane.LOG: asyncio.Semaphore(limits.log_streams),
+            Lane.END: asyncio.Semaphore(
+                limits.log_streams
+            ),  # what has ended waits for no other log
+        }
         self.users = 0
+
+    @property
+    def fair_interval(self) -> float:
+        """Seconds between two looks at each job for which half of the budget is enough."""
+        return self.users / (self.budget.rate / 2)
 
     async def close(self) -> None:
         """End what is under way and close the connections."""

@@ -144,7 +144,8 @@ class JobWatcher:
         return info
 
     def _pace(self, watched: float, status: str) -> float:
-        pace = min(self._options.poll_interval, max(_EAGER_POLL, watched * _EAGERNESS))
+        eager = max(_EAGER_POLL, watched * _EAGERNESS, self._watch.fair_interval)
+        pace = min(self._options.poll_interval, eager)
         return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
     def _limits_left(self, status: str) -> Iterator[tuple[str, float]]:

@@ -50,6 +50,9 @@ _FAILING_IS_NEWS_AFTER = 15.0
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
 
+_DASHBOARD_READ = 2.0
+"""What reading a log over the dashboard costs it beyond one look at a status, in such looks."""
+
 _REREAD_BYTES_PER_REQUEST = 200_000
 """Bytes read again in this way that cost a dashboard about as much as one look at a status."""
 
@@ -185,12 +188,12 @@ class LogFollower:
         """Wait for one of the cluster's log streams and for the right to send a request."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        async with self._watch.log_streams:
+        async with self._watch.log_streams[lane]:
             await self._watch.budget.take(lane)
             self._queued_for = loop.time() - began
             yield
-            if not is_agent_usable(info):  # it was read from its start
-                cost = self._lines.received / _REREAD_BYTES_PER_REQUEST
+            if not is_agent_usable(info):  # the dashboard read it from its start
+                cost = _DASHBOARD_READ + self._lines.received / _REREAD_BYTES_PER_REQUEST
                 self._watch.budget.charge(lane, cost)
 
     async def _take_in(self, chunk: bytes) -> None:

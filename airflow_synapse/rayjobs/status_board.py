@@ -1,8 +1,8 @@
 """Looks at the status of all jobs that are watched on one cluster, with as few requests as it takes.
 
 Each watcher says when it wants to look at its job next. Looks that are due are answered one by one
-with ``GET /api/jobs/{id}``, or, where many are due, all together with ``GET /api/jobs/``. That list
-holds all jobs that a cluster remembers, so what it costs is reckoned anew each time.
+with ``GET /api/jobs/{id}``, or, where many jobs are watched, all together with ``GET /api/jobs/``. That
+list holds all jobs that a cluster remembers, so what it costs is reckoned anew each time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ from airflow_synapse.rayjobs.retries import Backoff
 _SINGLE_LOOKS_AT_A_TIME = 8
 
 _MANY = 20
-"""Looks due at once from which on the list of all jobs may be the cheaper way."""
+"""Jobs watched from which on the list of all jobs may be the cheaper way."""
+
+_CHEAPER = 2.0
+"""How many times cheaper than the single looks that it makes needless a list has to be."""
+
+_SHARE_OF_LISTS = 0.5
+"""What lists may take of the budget."""
+
+_WORTH_IS_RECKONED_EVERY = 0.25
+"""Seconds between two reckonings whether a list is worth it, which go through all looks."""
 
 _BYTES_PER_LOOK = 5_000
 """Bytes of the list that cost a dashboard as much as one look: of Ray 2.60 a list of 1,000 jobs has
@@ -33,7 +42,7 @@ _BYTES_PER_LOOK = 5_000
 _LIST_IS_TRIED_AGAIN_AFTER = 300.0
 """Seconds for which a list that was too expensive or could not be had is not asked for."""
 
-_SOON = 0.3
+_SOON = 0.5
 """The share of its interval by which a look may be early where the answer is at hand anyway. It makes
 the looks of many jobs fall due together, so that one list answers them all."""
 
@@ -53,7 +62,11 @@ class _Look:
     at: float
     answer: asyncio.Future[JobInfo]
     knows_of_outage: bool
-    backoff: Backoff = field(default_factory=lambda: Backoff())
+    backoff: Backoff = field(default_factory=lambda: Backoff())  # noqa: PLW0108  # tests replace it
+
+    def takes_answer_of(self, now: float) -> bool:
+        """Return whether an answer that is at hand now will do, though it may be early."""
+        return self.at - now <= _SOON * (self.at - self.asked_at)
 
 
 class StatusBoard:
@@ -74,6 +87,7 @@ class StatusBoard:
         self._looks: dict[str, set[_Look]] = {}
         self._later: list[tuple[float, int, _Look]] = []
         self._due: deque[_Look] = deque()
+        self._urgent: deque[_Look] = deque()
         self._numbers = itertools.count()
         self._has_news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -82,7 +96,7 @@ class StatusBoard:
         self._last_error: RayClusterUnreachableError | None = None
         self._backoff = Backoff()
         self._looks_per_list = 1.0
-        self._list_again_at = 0.0
+        self._next_list_at = 0.0
 
     async def look(self, job_id: str, *, at: float, patience: float | None = None) -> JobInfo:
         """Return what the cluster knows about the job, at the time ``at`` or as soon after as it can.
@@ -112,11 +126,12 @@ class StatusBoard:
 
     def hurry(self, job_id: str) -> None:
         """Look at the job now if there is a request to spare: something says that it may have ended."""
-        if self._budget.is_short or self._failures or self._due:
+        if self._budget.is_short or self._failures:
             return
         for look in self._looks.get(job_id, ()):
             look.at = asyncio.get_running_loop().time()
-            self._queue(look)
+            self._urgent.append(look)
+            self._has_news.set()
 
     async def close(self) -> None:
         """End all that is under way."""
@@ -161,9 +176,9 @@ class StatusBoard:
                 self._due.append(look)
 
     def _next_due(self) -> Iterator[_Look]:
-        """Take the look that is due the longest, if there is one."""
-        while self._due:
-            look = self._due.popleft()
+        """Take the look that is due the longest, if there is one; what is urgent comes first."""
+        while self._urgent or self._due:
+            look = (self._urgent or self._due).popleft()
             if not look.answer.done():
                 yield look
                 return
@@ -171,7 +186,7 @@ class StatusBoard:
     async def _until_due(self) -> None:
         while True:
             self._collect_due()
-            if self._due:
+            if self._urgent or self._due:
                 return
             left = None
             if self._later:
@@ -188,10 +203,19 @@ class StatusBoard:
             await self._until_due()
             if self._failures:
                 await self._probe()
-            elif self._is_list_worth_it():
+            elif not self._urgent and self._is_list_cheaper():
                 await self._look_at_all()
             else:
                 await self._look_at_one()
+
+    def _is_list_cheaper(self) -> bool:
+        """Return whether the list would make enough single looks needless, at once and soon."""
+        now = asyncio.get_running_loop().time()
+        worth = max(_MANY, _CHEAPER * self._looks_per_list)
+        if now < self._next_list_at or len(self._looks) < worth:
+            return False
+        self._next_list_at = now + _WORTH_IS_RECKONED_EVERY
+        return sum(1 for look in self._all_looks() if look.takes_answer_of(now)) >= worth
 
     async def _look_at_one(self) -> None:
         if len(self._asking) >= _SINGLE_LOOKS_AT_A_TIME:
@@ -226,29 +250,19 @@ class StatusBoard:
             self._note_success()
             _answer(look, info)
 
-    def _is_list_worth_it(self) -> bool:
-        return (
-            len(self._due) >= max(_MANY, self._looks_per_list)
-            and asyncio.get_running_loop().time() >= self._list_again_at
-        )
-
     async def _look_at_all(self) -> None:
         await self._budget.take(Lane.STATUS)
+        now = asyncio.get_running_loop().time()
         try:
             jobs, size = await self._client.list_infos(self._looks)
         except AirflowSynapseError:
-            self._rest_from_lists()
+            self._next_list_at = now + _LIST_IS_TRIED_AGAIN_AFTER
             return
         self._note_success()
         self._looks_per_list = max(1.0, size / _BYTES_PER_LOOK)
         self._budget.charge(Lane.STATUS, self._looks_per_list - 1.0)
-        if self._looks_per_list > len(self._looks):
-            self._rest_from_lists()
+        self._next_list_at = now + self._looks_per_list / (self._budget.rate * _SHARE_OF_LISTS)
         await self._answer_with(jobs)
-
-    def _rest_from_lists(self) -> None:
-        self._list_again_at = asyncio.get_running_loop().time() + _LIST_IS_TRIED_AGAIN_AFTER
-        self._looks_per_list = 1.0
 
     async def _answer_with(self, jobs: Mapping[str, JobInfo]) -> None:
         """Answer what is due or soon is, and what has ended. A job that is not listed is asked for."""
@@ -259,7 +273,7 @@ class StatusBoard:
                 if look.at <= now:
                     await self._budget.take(Lane.STATUS)
                     await self._ask(look)
-            elif info.is_terminal or look.at - now <= _SOON * (look.at - look.asked_at):
+            elif info.is_terminal or look.takes_answer_of(now):
                 _answer(look, info)
             if number % _AT_A_TIME == _AT_A_TIME - 1:
                 await asyncio.sleep(0)

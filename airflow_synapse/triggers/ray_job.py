@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from importlib import import_module
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -27,6 +28,8 @@ still waits."""
 
 _LONGEST_STAY = 10.0
 """Seconds that :meth:`RayJobTrigger.on_kill` takes at most."""
+
+_loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills under way: the event loop itself keeps only weak references to its tasks."""
@@ -212,5 +215,14 @@ class RayJobTrigger(BaseTrigger):
 
 
 async def _load_http() -> None:
-    """Import what does HTTP without keeping the event loop."""
-    await asyncio.to_thread(import_module, "airflow_synapse.triggers.watching")
+    """Import what does HTTP in a thread, as that takes 0.2 s; many triggers may start at once."""
+    async with _loading.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        if not _import_http.cache_info().currsize:
+            await asyncio.to_thread(_import_http)
+
+
+@cache
+def _import_http() -> None:
+    from airflow_synapse.triggers.watching import metrics
+
+    metrics()

@@ -48,8 +48,7 @@ async def watch_job(
         stopped.
     """
     limits = WatchLimits(settings.requests_per_second(), settings.log_streams())
-    metrics = await asyncio.to_thread(_metrics)
-    async with shared_watch(connection.cluster, limits, metrics=metrics) as watch:
+    async with shared_watch(connection.cluster, limits, metrics=metrics()) as watch:
 
         def show(lines: Sequence[str]) -> None:
             for line in lines:
@@ -106,5 +105,6 @@ async def _small_result(watch: ClusterWatch, info: JobInfo, logger: Logger) -> E
 
 
 @cache
-def _metrics() -> AirflowMetrics:
+def metrics() -> AirflowMetrics:
+    """Return where figures go. The first call reads a file."""
     return AirflowMetrics()

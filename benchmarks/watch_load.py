@@ -1,0 +1,152 @@
+"""Watch all jobs of a plan in one event loop, as a triggerer does, and print what that cost.
+
+Runs by itself in the environment of what is measured: it imports nothing of this project but the
+trigger, so that it can measure another provider's, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import sys
+import time
+import urllib.request
+
+TICK = 0.01
+
+
+class _Count(logging.Handler):
+    lines = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.getMessage()
+        _Count.lines += 1
+
+
+def _our_trigger(job_id: str, poll_interval: float):
+    from airflow_synapse.triggers.ray_job import RayJobTrigger
+
+    return RayJobTrigger(job_id, "bench", poll_interval=poll_interval, fetch_result=False)
+
+
+def _astro_trigger(job_id: str, poll_interval: float):
+    from ray_provider.triggers import RayJobTrigger
+
+    return RayJobTrigger(job_id, "bench", None, None, "", poll_interval=poll_interval)
+
+
+class _BareLoop:
+    """The physical limit: a status loop with one session, without logs, errors or budget."""
+
+    session = None
+
+    def __init__(self, job_id: str, poll_interval: float, url: str) -> None:
+        self._url = f"{url}/api/jobs/{job_id}"
+        self._interval = poll_interval
+
+    async def run(self):
+        import aiohttp
+
+        if _BareLoop.session is None:
+            _BareLoop.session = aiohttp.ClientSession()
+        while True:
+            async with _BareLoop.session.get(self._url) as response:
+                status = (await response.json())["status"]
+            if status == "SUCCEEDED":
+                yield status
+                return
+            await asyncio.sleep(self._interval)
+
+
+async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds: float) -> dict:
+    ids = [f"load-{number}" for number in range(plan["jobs"])]
+    blocks: list[float] = []
+    events: dict[str, float] = {}
+
+    async def tick() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(TICK)
+            blocks.append(loop.time() - before - TICK)
+
+    async def watch(job_id: str) -> None:
+        if kind == "ours":
+            trigger = _our_trigger(job_id, poll_interval)
+        elif kind == "astro":
+            trigger = _astro_trigger(job_id, poll_interval)
+        else:
+            trigger = _BareLoop(job_id, poll_interval, url)
+        async for _ in trigger.run():
+            events[job_id] = time.time()
+
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    memory_before = _memory()
+    began = time.time()
+    ticking = asyncio.create_task(tick())
+    tasks = []
+    for number, job_id in enumerate(ids):  # as the triggerer creates them, some at a time
+        tasks.append(asyncio.create_task(watch(job_id)))
+        if number % 50 == 49:
+            await asyncio.sleep(0)
+    await asyncio.sleep(seconds)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    took = time.time() - began
+    memory_after = _memory()
+    ticking.cancel()
+    counts = await asyncio.to_thread(_stats, url)
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=20)
+    broken = [task for task in done if not task.cancelled() and task.exception()]
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "events": events,
+        "blocks": sorted(blocks)[-200:],
+        "ticks": len(blocks),
+        "requests_per_second": {name: count / took for name, count in counts.items()},
+        "cpu_seconds_per_minute": cpu / took * 60,
+        "memory_mb": memory_after - memory_before,
+        "log_lines": _Count.lines,
+        "seconds": took,
+        "broken": [repr(task.exception()) for task in broken[:3]],
+    }
+
+
+def _stats(url: str) -> dict:
+    with urllib.request.urlopen(f"{url}/stats", timeout=60) as answer:
+        return json.load(answer)
+
+
+def _memory() -> float:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    kind, url, plan_file, poll_interval, seconds = sys.argv[1:6]
+    with open(plan_file) as file:
+        plan = json.load(file)
+    if kind != "bare":
+        from airflow.sdk import BaseHook
+        from airflow.triggers.base import BaseTrigger
+
+        # What Airflow does with a line comes on top and is measured elsewhere.
+        log = logging.getLogger("bench")
+        log.propagate = False
+        log.setLevel(logging.INFO)
+        log.addHandler(_Count())
+        BaseTrigger.log = log
+        BaseHook.get_connection("bench")  # a triggerer has loaded what reads connections, too
+    delay = plan["starts_at"] - time.time()
+    if delay > 0:
+        time.sleep(delay)
+    result = asyncio.run(measure(kind, url, plan, float(poll_interval), float(seconds)))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
