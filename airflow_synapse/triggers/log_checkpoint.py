@@ -52,6 +52,7 @@ class LogCheckpoint:
         self._shown: deque[tuple[float, int]] = deque()
         self._settled = 0
         self._written = 0
+        self._has_news = asyncio.Event()
 
     async def read(self) -> int:
         """Return the byte to start from: 0 without a checkpoint."""
@@ -70,14 +71,18 @@ class LogCheckpoint:
         """Take note that all lines before this byte are shown."""
         self._settle()
         self._shown.append((time.monotonic(), position))
+        self._has_news.set()
 
     async def keep(self) -> None:
-        """Write checkpoints while lines are shown, until cancelled."""
+        """Write checkpoints while lines are shown, until cancelled. A quiet job costs nothing."""
         while self._task_instance is not None:
-            await asyncio.sleep(_INTERVAL)
-            if self._settle() != self._written:
-                async with _turn():
-                    await self._write(self._settle())
+            await self._has_news.wait()
+            self._has_news.clear()
+            while self._shown or self._settled != self._written:
+                await asyncio.sleep(_INTERVAL)
+                if self._settle() != self._written:
+                    async with _turn():
+                        await self._write(self._settle())
 
     async def flush(self) -> None:
         """Write the last checkpoint, as far as there is time for it."""

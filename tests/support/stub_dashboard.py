@@ -72,6 +72,7 @@ class StubDashboard(StubServer):
         self.url = ""
         self.agent_url = ""
         self.open_log_requests = 0
+        self.most_log_requests = 0
         self._scripts: dict[str | None, JobScript] = {None: JobScript()}
 
     # What a test tells it
@@ -204,9 +205,9 @@ class StubDashboard(StubServer):
     # Files in the log folder
 
     def _file(self, name: str) -> bytes | None:
-        for job in self.jobs.values():
-            if name == _driver_log(job.job_id):
-                return self.files.get(name, b"") + job.log
+        job = self.jobs.get(name.removeprefix("job-driver-").removesuffix(".log"))
+        if job is not None and name == _driver_log(job.job_id):
+            return self.files.get(name, b"") + job.log
         return self.files.get(name)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
@@ -215,6 +216,7 @@ class StubDashboard(StubServer):
         while self.open_log_requests >= self.max_log_requests:
             await asyncio.sleep(_FOLLOW_INTERVAL)
         self.open_log_requests += 1
+        self.most_log_requests = max(self.most_log_requests, self.open_log_requests)
         try:
             return await self._send_log(request)
         finally:
