@@ -30,6 +30,7 @@ except ImportError:
 
 __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
+    "TRIGGERS_RENDER_TEMPLATES",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
@@ -44,6 +45,9 @@ _installed = Version(Version(__version__).base_version)
 
 TRIGGERS_HAVE_ON_KILL = _installed >= Version("3.3.0")
 """Whether the triggerer calls ``BaseTrigger.on_kill`` when a user kills a deferred task."""
+
+TRIGGERS_RENDER_TEMPLATES = _installed >= Version("3.3.0")
+"""Whether the triggerer renders the arguments of a task that starts there."""
 
 
 async def aget_connection(conn_id: str) -> Connection:

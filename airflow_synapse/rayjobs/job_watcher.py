@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airflow_synapse.exceptions import (
@@ -60,6 +60,7 @@ class JobWatcher:
     :param options: How to watch.
     :param emit: Takes the lines of the job's log.
     :param logger: Where changes of status and outages are told.
+    :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class JobWatcher:
         options: WatchOptions,
         emit: Emit,
         logger: Logger,
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._watch = watch
         self._job_id = job_id
@@ -83,6 +85,7 @@ class JobWatcher:
             logger=logger,
             outages=self._outages,
             lines_per_second=options.log_lines_per_second,
+            has_room=has_room,
         )
 
     @property

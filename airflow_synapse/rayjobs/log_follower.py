@@ -71,6 +71,7 @@ class LogFollower:
     :param logger: Where to say that a log can't be read.
     :param outages: What is known of the cluster's outages, shared with the status watch.
     :param lines_per_second: How many lines are shown on the average, 0 for all.
+    :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class LogFollower:
         logger: Logger,
         outages: OutageLog,
         lines_per_second: float = 0.0,
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._watch = watch
         self._client = watch.client
         self._limit = LineLimit(lines_per_second)
+        self._has_room = has_room
         self._emit = emit
         self._lines = LineAssembler(position)
         self._logger = logger
@@ -199,7 +202,7 @@ class LogFollower:
     async def _take_in(self, chunk: bytes) -> None:
         loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
         while start < len(chunk):
-            async with turns.turn() as most_lines:
+            async with turns.turn(self._has_room) as most_lines:
                 end = end_of_turn(chunk, start, most_lines)
                 self._out(self._lines.feed(chunk[start:end], loop.time()))
             start = end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
@@ -13,8 +13,13 @@ _TURN = 0.004
 
 _FEWEST_LINES = 8
 _MOST_LINES = 4_000
+_MOST_LINES_INTO_A_CHANNEL = 64
 _MOST_BYTES = 64 * 1024
-"""What is taken in in one turn: at least so many lines, at most so many lines and bytes."""
+"""What is taken in in one turn: at least so many lines, at most so many lines and bytes; fewer where
+they go into a channel that may be full."""
+
+_PAUSE_OF_A_CHANNEL = 0.01
+"""Seconds until a channel that had no room is looked at again."""
 
 
 class LogTurns:
@@ -29,10 +34,17 @@ class LogTurns:
         self._lines = 64.0
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[int]:
-        """Wait for a turn, and yield how many lines may be taken in."""
+    async def turn(self, has_room: Callable[[], bool] | None = None) -> AsyncIterator[int]:
+        """Wait for a turn, and yield how many lines may be taken in.
+
+        :param has_room: Whether the channel that lines go into has room, if it may be full.
+        """
         async with self._lock:
             most = int(self._lines)
+            if has_room is not None:
+                most = min(most, _MOST_LINES_INTO_A_CHANNEL)
+                while not has_room():  # noqa: ASYNC110  # no event comes of a socket's buffer
+                    await asyncio.sleep(_PAUSE_OF_A_CHANNEL)
             began = time.perf_counter()
             yield most
             took = time.perf_counter() - began

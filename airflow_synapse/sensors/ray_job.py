@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator, BaseSensorOperator
+from airflow.sdk import BaseOperator, BaseSensorOperator, XComArg
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
 from airflow_synapse.hooks.ray_job import RayJobHook
@@ -20,6 +20,7 @@ from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
 from airflow_synapse.version_compat import (
+    TRIGGERS_RENDER_TEMPLATES,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -48,6 +49,12 @@ class RayJobSensor(BaseSensorOperator):
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     :param log_lines_per_second: How many lines of the log are shown on the average, when deferred; 0
         for all, by default as ``[ray] log_lines_per_second`` says.
+    :param start_from_trigger: Whether to start in the triggerer, without a worker slot. Needs Airflow
+        3.3 and ``deferrable``; elsewhere, and for a ``job_id`` that is an XComArg, a worker defers
+        the task as usual, and a line says so.
+    :param end_from_trigger: Whether a success ends in the triggerer, too. A failure still comes back to
+        a worker, which sees to retries. Airflow runs no ``on_success`` listeners then, and refuses a
+        DAG with such a task where listeners are installed.
     """
 
     template_fields: Sequence[str] = ("job_id", "ray_conn_id")
@@ -64,6 +71,8 @@ class RayJobSensor(BaseSensorOperator):
         deferrable: bool | None = None,
         unreachable_timeout: float = 600.0,
         log_lines_per_second: float | None = None,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("poke_interval", poll_interval)
@@ -77,6 +86,17 @@ class RayJobSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.unreachable_timeout = unreachable_timeout
         self.log_lines_per_second = log_lines_per_second
+        self.end_from_trigger = end_from_trigger and deferrable
+        self.start_from_trigger = start_from_trigger and self._can_start_from_trigger()
+        if self.start_from_trigger:
+            from airflow.triggers.base import StartTriggerArgs
+
+            self.start_trigger_args = StartTriggerArgs(
+                trigger_cls="airflow_synapse.triggers.ray_job.RayJobTrigger",
+                trigger_kwargs={**self._trigger_arguments(), "is_first": True},
+                next_method="execute_complete",
+                timeout=timedelta(seconds=self.timeout),
+            )
         self._log_lines = LineAssembler()
 
     def execute(self, context: Context) -> Any:
@@ -89,20 +109,40 @@ class RayJobSensor(BaseSensorOperator):
             self._defer()
         return super().execute(context)
 
+    def _can_start_from_trigger(self) -> bool:
+        """Return whether the triggerer can do without a worker, and say so if not."""
+        reason = ""
+        if not self.deferrable:
+            reason = "it is not deferrable"
+        elif not TRIGGERS_RENDER_TEMPLATES:
+            reason = "that needs Airflow 3.3"
+        elif any(isinstance(value, XComArg) for value in (self.job_id, self.ray_conn_id)):
+            reason = "its arguments come from another task; use a template instead"
+        elif "xcom_pull" in self.job_id and "map_indexes" not in self.job_id:
+            # Airflow 3.3's triggerer has no answer to it and leaves the trigger waiting for ever.
+            reason = "its template calls xcom_pull without map_indexes=-1"
+        if reason:
+            self.log.warning("Task %s does not start from the trigger: %s.", self.task_id, reason)
+        return not reason
+
+    def _trigger_arguments(self) -> dict[str, Any]:
+        return {
+            "job_id": self.job_id,
+            "ray_conn_id": self.ray_conn_id,
+            "poll_interval": self.poll_interval,
+            "stream_logs": self.stream_logs,
+            "stop_on_kill": False,
+            "fetch_result": False,
+            "unreachable_timeout": self.unreachable_timeout,
+            "log_lines_per_second": self.log_lines_per_second,
+            "end_from_trigger": self.end_from_trigger,
+        }
+
     def _defer(self) -> NoReturn:
         from airflow_synapse.triggers.ray_job import RayJobTrigger
 
         self.defer(
-            trigger=RayJobTrigger(
-                self.job_id,
-                self.ray_conn_id,
-                poll_interval=self.poll_interval,
-                stream_logs=self.stream_logs,
-                stop_on_kill=False,
-                fetch_result=False,
-                unreachable_timeout=self.unreachable_timeout,
-                log_lines_per_second=self.log_lines_per_second,
-            ),
+            trigger=RayJobTrigger(**self._trigger_arguments()),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout),
         )

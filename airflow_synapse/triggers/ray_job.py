@@ -9,15 +9,18 @@ from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
+from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
 
 _TRIES_TO_ASK = 3
@@ -61,6 +64,9 @@ class RayJobTrigger(BaseTrigger):
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all; by
         default as ``[ray] log_lines_per_second`` says.
+    :param end_from_trigger: Whether to end the task here if the job SUCCEEDED.
+    :param is_first: Whether no worker has had the task before, so that the trigger tells for the link
+        where the job's page is.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class RayJobTrigger(BaseTrigger):
         deadlines: Mapping[str, float] | None = None,
         unreachable_timeout: float = 600.0,
         log_lines_per_second: float | None = None,
+        end_from_trigger: bool = False,
+        is_first: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
         self.job_id = job_id
@@ -86,6 +94,8 @@ class RayJobTrigger(BaseTrigger):
         self.deadlines = dict(deadlines or {})
         self.unreachable_timeout = unreachable_timeout
         self.log_lines_per_second = log_lines_per_second
+        self.end_from_trigger = end_from_trigger
+        self.is_first = is_first
         self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -102,6 +112,8 @@ class RayJobTrigger(BaseTrigger):
                 "deadlines": self.deadlines,
                 "unreachable_timeout": self.unreachable_timeout,
                 "log_lines_per_second": self.log_lines_per_second,
+                "end_from_trigger": self.end_from_trigger,
+                "is_first": self.is_first,
             },
         )
 
@@ -110,6 +122,8 @@ class RayJobTrigger(BaseTrigger):
         connection: RayConnection | None = None
         try:
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+            if self.is_first:
+                await self._tell_page(connection)
             event = await self._watch(connection)
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL:
@@ -121,7 +135,16 @@ class RayJobTrigger(BaseTrigger):
             cluster = connection.cluster.dashboard_url if connection else None
             event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
         self._has_fired = True
+        if self.end_from_trigger and event["status"] == SUCCEEDED:
+            yield TaskSuccessEvent()
+            return
         yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
+
+    async def _tell_page(self, connection: RayConnection) -> None:
+        """Keep in XCom what a worker would have kept before it deferred."""
+        place = self.task_instance
+        if place is not None:
+            await set_xcom(place, DASHBOARD_URL_KEY, connection.job_page(self.job_id))
 
     async def _watch(self, connection: RayConnection) -> Event:
         await _load_http()

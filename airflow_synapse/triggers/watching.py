@@ -23,6 +23,7 @@ from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo, Logge
 from airflow_synapse.rayjobs.results import read_result
 from airflow_synapse.rayjobs.stopping import stop_and_tell
 from airflow_synapse.triggers.events import Event, event_of_end
+from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 
 MAX_RESULT_IN_EVENT = 32 * 1024
@@ -55,7 +56,9 @@ async def watch_job(
                 logger.info(line)  # a line of the job, not a format
             checkpoint.note(watcher.log_position)
 
-        watcher = JobWatcher(watch, job_id, options=options, emit=show, logger=logger)
+        watcher = JobWatcher(
+            watch, job_id, options=options, emit=show, logger=logger, has_room=has_room
+        )
         try:
             info = await _keeping(checkpoint, watcher)
         except RayJobTimeoutError:

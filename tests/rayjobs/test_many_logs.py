@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp import web
 
 from airflow_synapse.rayjobs import log_follower, log_reading
 from airflow_synapse.rayjobs.budget import Lane
@@ -22,6 +21,9 @@ from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 LOGGER = logging.getLogger("the task's log")
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_synapse.exceptions import (
@@ -19,6 +20,7 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import (
+    TRIGGERS_RENDER_TEMPLATES,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -217,3 +219,57 @@ def test_event_that_is_none_of_ours_fails_the_sensor(event: Any) -> None:
 def test_event_of_success_ends_the_sensor() -> None:
     """A job that succeeded lets the sensor succeed."""
     assert a_sensor().execute_complete({}, {"status": "SUCCEEDED", "job_id": "j"}) is None
+
+
+@pytest.mark.skipif(not TRIGGERS_RENDER_TEMPLATES, reason="needs Airflow 3.3")
+def test_start_from_trigger_gives_the_trigger_all_it_needs() -> None:
+    """The triggerer makes of the arguments the trigger that a worker would have deferred to."""
+    sensor = a_sensor(
+        deferrable=True, start_from_trigger=True, end_from_trigger=True, poll_interval=2, timeout=60
+    )
+
+    args = sensor.start_trigger_args
+    assert sensor.start_from_trigger
+    assert args.trigger_cls == "airflow_synapse.triggers.ray_job.RayJobTrigger"
+    assert args.timeout == timedelta(seconds=60)
+    trigger = RayJobTrigger(**args.trigger_kwargs)
+    assert (trigger.job_id, trigger.poll_interval, trigger.stop_on_kill) == ("j", 2, False)
+    assert trigger.end_from_trigger
+    assert trigger.is_first
+    assert set(args.trigger_kwargs) & set(sensor.template_fields) == {"job_id", "ray_conn_id"}
+
+
+@pytest.mark.skipif(not TRIGGERS_RENDER_TEMPLATES, reason="needs Airflow 3.3")
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"deferrable": False}, "it is not deferrable"),
+        ({"job_id": "{{ ti.xcom_pull(task_ids='a') }}"}, "xcom_pull without map_indexes"),
+        ({"job_id": None}, "use a template instead"),
+    ],
+)
+def test_what_the_triggerer_can_t_start_is_left_to_a_worker(
+    given: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says why, and the task is deferred by a worker as usual."""
+    with DAG("sensors"):
+        if "job_id" in given:
+            given["job_id"] = given["job_id"] or BaseOperator(task_id="a").output
+        sensor = a_sensor(**{"deferrable": True, "start_from_trigger": True, **given})
+
+    assert not sensor.start_from_trigger
+    assert why in messages(caplog)[-1]
+
+
+@pytest.mark.skipif(not TRIGGERS_RENDER_TEMPLATES, reason="needs Airflow 3.3")
+def test_template_with_map_indexes_starts_from_the_trigger() -> None:
+    """The way to name another task's job that Airflow's triggerer understands."""
+    template = "{{ ti.xcom_pull(task_ids='a', map_indexes=-1) }}"
+
+    assert a_sensor(job_id=template, deferrable=True, start_from_trigger=True).start_from_trigger
+
+
+def test_end_from_trigger_needs_the_trigger() -> None:
+    """Airflow refuses DAGs by this attribute, so it is set only where it means something."""
+    assert not a_sensor(deferrable=False, end_from_trigger=True).end_from_trigger
+    assert a_sensor(deferrable=True, end_from_trigger=True).end_from_trigger

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.version_compat import TRIGGERS_RENDER_TEMPLATES
 from local_services.airflow_deployment import AirflowDeployment
 
 pytestmark = pytest.mark.timeout(420)
@@ -149,6 +150,27 @@ def test_link_leads_to_the_job(airflow: AirflowDeployment, ended_run: tuple[str,
 
     assert link is not None
     assert link.endswith(f"/#/jobs/{job_id}")
+
+
+@pytest.mark.skipif(not TRIGGERS_RENDER_TEMPLATES, reason="needs Airflow 3.3")
+def test_sensor_starts_and_ends_in_the_triggerer(airflow: AirflowDeployment) -> None:
+    """It takes no worker slot unless the job fails, and has log and link all the same."""
+    state, run_id = run(airflow, "sensors_in_triggerer")
+
+    good, bad = (
+        airflow.api.task_instance("sensors_in_triggerer", run_id, f"sense_{name}")
+        for name in ("good", "bad")
+    )
+    assert state == "failed"
+    assert (good["state"], bad["state"]) == ("success", "failed")
+    assert good["pid"] is None
+    assert bad["pid"] is not None
+    log = airflow.api.task_log("sensors_in_triggerer", run_id, "sense_good")
+    assert log.count("all is well") == 1
+    assert "exit code 7" in whole_log(airflow, "sensors_in_triggerer", run_id, "sense_bad")
+    job_id = airflow.api.xcom("sensors_in_triggerer", run_id, "submit_good", "return_value")
+    link = airflow.api.links("sensors_in_triggerer", run_id, "sense_good")["Ray job"]
+    assert str(link).endswith(f"/#/jobs/{job_id}")
 
 
 @pytest.mark.parametrize("place", ["triggerer", "worker"])

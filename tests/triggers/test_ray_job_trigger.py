@@ -183,3 +183,46 @@ async def test_many_triggers_block_nothing(stub: StubDashboard) -> None:
     events = await asyncio.gather(*(events_of(RayJobTrigger(f"j{n}")) for n in range(50)))
 
     assert [[event["status"] for event in each] for each in events] == [["SUCCEEDED"]] * 50
+
+
+@pytest.mark.parametrize(("status", "kind"), [("SUCCEEDED", "success"), ("FAILED", None)])
+async def test_success_can_end_the_task_here(
+    stub: StubDashboard, status: str, kind: str | None
+) -> None:
+    """Only a failure needs a worker, which sees to retries."""
+    stub.add_job("j", status=status)
+    trigger = RayJobTrigger("j", end_from_trigger=True)
+
+    (event,) = [event async for event in trigger.run()]
+
+    assert getattr(event, "task_instance_state", None) == kind
+
+
+async def test_many_triggers_share_requests(stub: StubDashboard) -> None:
+    """A hundred jobs that are watched at once are a few requests, and each has its event."""
+    for number in range(100):
+        stub.add_job(f"j{number}", status="FAILED" if number % 10 == 0 else "SUCCEEDED")
+
+    async def watch(number: int) -> Any:
+        trigger = RayJobTrigger(f"j{number}", stream_logs=False, fetch_result=False)
+        (event,) = [event async for event in trigger.run()]
+        return event.payload
+
+    payloads = await asyncio.gather(*(watch(number) for number in range(100)))
+
+    assert [payload["job_id"] for payload in payloads] == [f"j{number}" for number in range(100)]
+    assert [payload["status"] for payload in payloads].count("FAILED") == 10
+    assert stub.count(routes.GET_JOB) + stub.count(routes.LIST_JOBS) <= 10
+
+
+async def test_nonsense_in_the_configuration_is_told(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task fails with the option's name instead of hanging."""
+    monkeypatch.setenv("AIRFLOW__RAY__REQUESTS_PER_SECOND", "lots")
+    stub.add_job("j")
+
+    (event,) = [event async for event in RayJobTrigger("j").run()]
+
+    assert event.payload["status"] == "ERROR"
+    assert "requests_per_second" in event.payload["message"]
