@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 TICK = 0.01
 
@@ -26,13 +27,13 @@ class _Count(logging.Handler):
         _Count.lines += 1
 
 
-def _our_trigger(job_id: str, poll_interval: float):
+def _our_trigger(job_id: str, poll_interval: float, _url: str):
     from airflow_synapse.triggers.ray_job import RayJobTrigger
 
     return RayJobTrigger(job_id, "bench", poll_interval=poll_interval, fetch_result=False)
 
 
-def _astro_trigger(job_id: str, poll_interval: float):
+def _astro_trigger(job_id: str, poll_interval: float, _url: str):
     from ray_provider.triggers import RayJobTrigger
 
     return RayJobTrigger(job_id, "bench", None, None, "", poll_interval=poll_interval)
@@ -61,6 +62,9 @@ class _BareLoop:
             await asyncio.sleep(self._interval)
 
 
+_TRIGGERS = {"ours": _our_trigger, "astro": _astro_trigger, "bare": _BareLoop}
+
+
 async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds: float) -> dict:
     ids = [f"load-{number}" for number in range(plan["jobs"])]
     blocks: list[float] = []
@@ -74,13 +78,7 @@ async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds
             blocks.append(loop.time() - before - TICK)
 
     async def watch(job_id: str) -> None:
-        if kind == "ours":
-            trigger = _our_trigger(job_id, poll_interval)
-        elif kind == "astro":
-            trigger = _astro_trigger(job_id, poll_interval)
-        else:
-            trigger = _BareLoop(job_id, poll_interval, url)
-        async for _ in trigger.run():
+        async for _ in _TRIGGERS[kind](job_id, poll_interval, url).run():
             events[job_id] = time.time()
 
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -122,14 +120,13 @@ def _stats(url: str) -> dict:
 
 
 def _memory() -> float:
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> None:
     kind, url, plan_file, poll_interval, seconds = sys.argv[1:6]
-    with open(plan_file) as file:
-        plan = json.load(file)
+    plan = json.loads(Path(plan_file).read_text())
     if kind != "bare":
         from airflow.sdk import BaseHook
         from airflow.triggers.base import BaseTrigger

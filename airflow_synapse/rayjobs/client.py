@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from anyio import CancelScope
 from yarl import URL
 
 from airflow_synapse.exceptions import (
@@ -88,9 +89,10 @@ class RayJobClient:
         """Close the connections. May be called twice."""
         sessions = (self._session, self._agent_session)
         self._session = self._agent_session = None
-        for session in sessions:
-            if session is not None:
-                await session.close()
+        with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+            for session in sessions:
+                if session is not None:
+                    await session.close()
 
     # Jobs
 

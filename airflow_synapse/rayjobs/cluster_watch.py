@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from anyio import CancelScope
+
 from airflow_synapse.rayjobs.budget import Lane, RequestBudget
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.metrics import JOBS_WATCHED, NO_METRICS, Metrics
@@ -96,7 +98,8 @@ async def shared_watch(
         _tell_number(watches, metrics)
         if not watch.users:
             del watches[key]
-            await watch.close()
+            with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+                await watch.close()
 
 
 def _tell_number(watches: _Watches, metrics: Metrics) -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from anyio import CancelScope
+
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
     RayClusterUnreachableError,
@@ -191,8 +193,9 @@ async def _cancel(task: asyncio.Task[None] | None) -> None:
     """Cancel a task and see it end; an error of its own comes out here."""
     if task is None:
         return
-    while not task.done():
-        task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
-        await asyncio.wait({task}, timeout=0.5)
+    with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+        while not task.done():
+            task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
+            await asyncio.wait({task}, timeout=0.5)
     if not task.cancelled() and (error := task.exception()):
         raise error
