@@ -66,10 +66,17 @@ async def aget_connection(conn_id: str) -> Connection:
     return connection
 
 
-def stats() -> Any:
-    """Return what takes a provider's metrics in this process, with ``incr``, ``gauge``, ``timing``."""
+def stats(*, in_triggerer: bool = False) -> Any:
+    """Return what takes a provider's metrics in this process, with ``incr``, ``gauge``, ``timing``.
+
+    Airflow 3.2 and newer have this twice, in ``airflow`` and in ``airflow.sdk``: a triggerer sets up
+    the one and a task's process the other, and what is not set up drops what it takes.
+    """
     try:
-        from airflow.sdk.observability.stats import Stats
+        if in_triggerer:
+            from airflow.observability.stats import Stats
+        else:
+            from airflow.sdk.observability.stats import Stats  # type: ignore[assignment]
     except ImportError:  # Airflow 3.1
-        from airflow.stats import Stats
+        from airflow.stats import Stats  # type: ignore[assignment]
     return Stats

@@ -9,14 +9,13 @@ from datetime import timedelta
 class AirflowMetrics:
     """Airflow's stats as :class:`~airflow_synapse.rayjobs.metrics.Metrics`.
 
-    Make it off the event loop: Airflow reads a file of names at the first figure.
+    :param in_triggerer: Whether this is a triggerer's process and not a task's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_triggerer: bool = False) -> None:
         from airflow_synapse.version_compat import stats
 
-        self._stats = stats()
-        self.count("ray.watch_started")
+        self._stats = stats(in_triggerer=in_triggerer)
 
     def count(self, name: str, value: int = 1) -> None:
         """Add to a counter."""

@@ -12,6 +12,7 @@ from airflow.sdk import BaseHook
 
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.version_compat import aget_connection
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RayJobHook(BaseHook):
         from airflow_synapse.rayjobs.executor import RayJobExecutor
 
         cluster = self.connection.cluster
-        return RayJobExecutor(
+        executor = RayJobExecutor(
             cluster.dashboard_url,
             token=cluster.token,
             headers=cluster.headers,
@@ -71,6 +72,8 @@ class RayJobHook(BaseHook):
             request_timeout=cluster.request_timeout,
             **self._executor_options,
         )
+        executor.metrics = AirflowMetrics()
+        return executor
 
     def job_page(self, job_id: str) -> str:
         """Return the URL of the job's page in the Ray dashboard."""

@@ -24,6 +24,7 @@ from airflow_synapse.hooks.xcom_keys import (
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
 from airflow_synapse.operators.durations import to_number, to_seconds
+from airflow_synapse.rayjobs.metrics import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.version_compat import (
     AirflowFailException,
@@ -302,8 +303,10 @@ class RayJobOperator(BaseOperator):
                     attempt.job_id,
                     attempt.found.status,
                 )
+                executor.metrics.count(SUBMISSIONS_ADOPTED)
             else:
                 executor.submit_prepared(prepared, attempt.job_id)
+                executor.metrics.count(SUBMISSIONS_NEW)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, hook.ray_conn_id)
             if self._is_killed and self.stop_on_kill:
                 executor.stop_and_tell(attempt.job_id, logger=self.log)

@@ -29,6 +29,7 @@ from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.log_follower import Emit
 from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines
+from airflow_synapse.rayjobs.metrics import NO_METRICS, Metrics
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
 from airflow_synapse.rayjobs.results import read_result
@@ -55,7 +56,7 @@ class BaseRayExecutor(ABC):
     Each call opens its own connection; inside ``with executor:`` one connection serves all calls.
     Every call but :meth:`wait`, :meth:`get_logs` and :meth:`stream_logs` ends within
     ``request_timeout``, even if the server accepts and never answers. ``RAY_ADDRESS`` and
-    ``RAY_API_SERVER_ADDRESS`` have no say here.
+    ``RAY_API_SERVER_ADDRESS`` have no say here. What is counted goes to :attr:`metrics`.
 
     :param cluster: Where the cluster's dashboard is and how to be let in.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
@@ -65,6 +66,7 @@ class BaseRayExecutor(ABC):
     def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
         self.cluster = cluster
         self.unreachable_timeout = unreachable_timeout
+        self.metrics: Metrics = NO_METRICS
         self._stack: ExitStack | None = None
         self._portal: BlockingPortal | None = None
         self._client: RayJobClient | None = None
@@ -72,7 +74,7 @@ class BaseRayExecutor(ABC):
     def __enter__(self) -> BaseRayExecutor:
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal())
-        self._client = RayJobClient(self.cluster)
+        self._client = RayJobClient(self.cluster, metrics=self.metrics)
         self._stack.callback(self._portal.call, self._client.close)
         return self
 
@@ -153,7 +155,7 @@ class BaseRayExecutor(ABC):
 
         with start_blocking_portal() as portal:
             options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL)
-            watch = portal.start_task_soon(_watch, self.cluster, job_id, options, hand_over, log)
+            watch = portal.start_task_soon(self._watch, job_id, options, hand_over, log)
             watch.add_done_callback(lambda _: hand_over(None))
             try:
                 while (batch := batches.get()) is not None:
@@ -214,7 +216,7 @@ class BaseRayExecutor(ABC):
         """
 
         async def work() -> bool:
-            async with RayJobClient(self.cluster) as client:
+            async with RayJobClient(self.cluster, metrics=self.metrics) as client:
                 return await stop_and_tell(
                     client, job_id, logger=logger, notice_after=_NOTICE_AFTER
                 )
@@ -243,7 +245,7 @@ class BaseRayExecutor(ABC):
         limit = timeout_seconds + _GRACE
         try:
             info, last_lines = self._cross(
-                lambda: _watch(impatient, job_id, options, _drop, log, limit=limit)
+                lambda: self._watch(job_id, options, _drop, log, cluster=impatient, limit=limit)
             )
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
             raise self._not_ended(job_id, timeout_seconds, exc) from exc
@@ -275,7 +277,23 @@ class BaseRayExecutor(ABC):
 
         :return: The job as it ended, and the last lines of its log.
         """
-        return self._cross(lambda: _watch(self.cluster, job_id, options, emit, logger))
+        return self._cross(lambda: self._watch(job_id, options, emit, logger))
+
+    async def _watch(
+        self,
+        job_id: str,
+        options: WatchOptions,
+        emit: Emit,
+        logger: Logger,
+        *,
+        cluster: RayCluster | None = None,
+        limit: float | None = None,
+    ) -> tuple[JobInfo, Sequence[str]]:
+        """Watch a job to its end over a connection of its own, for ``limit`` seconds at most."""
+        async with shared_watch(cluster or self.cluster, metrics=self.metrics) as watch:
+            watcher = JobWatcher(watch, job_id, options=options, emit=emit, logger=logger)
+            info = await _within(watch.client, limit, watcher.watch())
+            return info, watcher.last_lines
 
     def _call(self, work: Callable[[RayJobClient], Awaitable[T]], *, is_bounded: bool = True) -> T:
         """Do async work with a client, through outages if that was asked for.
@@ -292,7 +310,7 @@ class BaseRayExecutor(ABC):
             return await outlast(outages, lambda: _within(client, limit, work(client)))
 
         async def with_own_client() -> T:
-            async with RayJobClient(self.cluster) as client:
+            async with RayJobClient(self.cluster, metrics=self.metrics) as client:
                 return await patiently(client)
 
         client = self._client
@@ -325,22 +343,6 @@ class BaseRayExecutor(ABC):
             reason=reason,
             hint="It was not stopped.",
         )
-
-
-async def _watch(
-    cluster: RayCluster,
-    job_id: str,
-    options: WatchOptions,
-    emit: Emit,
-    logger: Logger,
-    *,
-    limit: float | None = None,
-) -> tuple[JobInfo, Sequence[str]]:
-    """Watch a job to its end over a connection of its own, for ``limit`` seconds at most."""
-    async with shared_watch(cluster) as watch:
-        watcher = JobWatcher(watch, job_id, options=options, emit=emit, logger=logger)
-        info = await _within(watch.client, limit, watcher.watch())
-        return info, watcher.last_lines
 
 
 async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:

@@ -19,6 +19,7 @@ from airflow_synapse.rayjobs.budget import Lane
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
+from airflow_synapse.rayjobs.metrics import JOBS_WATCHED
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo, Logger
 from airflow_synapse.rayjobs.results import read_result
 from airflow_synapse.rayjobs.stopping import stop_and_tell
@@ -109,5 +110,7 @@ async def _small_result(watch: ClusterWatch, info: JobInfo, logger: Logger) -> E
 
 @cache
 def metrics() -> AirflowMetrics:
-    """Return where figures go. The first call reads a file."""
-    return AirflowMetrics()
+    """Return where figures go. The first call blocks: Airflow reads a file of names at the first figure."""
+    airflow_metrics = AirflowMetrics(in_triggerer=True)
+    airflow_metrics.gauge(JOBS_WATCHED, 0)
+    return airflow_metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from airflow_synapse.exceptions import (
     RayJobEntrypointError,
     RayJobStoppedError,
 )
+from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.rayjobs.metrics import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
     TaskDeferralError,
     TaskDeferralTimeout,
@@ -36,6 +39,20 @@ def test_next_try_takes_the_job_over(stub: StubDashboard, caplog: pytest.LogCapt
     assert list(stub.jobs) == [second.xcoms["job_id"]] == [first.xcoms["job_id"]]
     assert messages(caplog).count("from the start") == 1
     assert any("Took over Ray job" in text for text in messages(caplog))
+
+
+def test_submissions_are_counted(stub: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that a task starts is told from one that it takes over."""
+    counts: Counter[str] = Counter()
+    monkeypatch.setattr(
+        AirflowMetrics, "count", lambda _, name, value=1: counts.update({name: value})
+    )
+
+    run(a_command(retries=1, wait_for_completion=False), TaskInstance(max_tries=1))
+    run(a_command(retries=1), TaskInstance(try_number=2, max_tries=1))
+
+    assert (counts[SUBMISSIONS_NEW], counts[SUBMISSIONS_ADOPTED]) == (1, 1)
+    assert counts[REQUESTS] == len(stub.calls)
 
 
 def test_changed_code_still_finds_the_job(stub: StubDashboard) -> None:

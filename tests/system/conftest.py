@@ -11,6 +11,7 @@ from airflow_synapse.rayjobs import RayJobExecutor
 from local_services.airflow_deployment import AirflowDeployment
 from local_services.ray_head import RayHead
 from tests.support.fault_proxy import FaultProxy
+from tests.support.statsd_listener import StatsdListener
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "dags_examples"
@@ -24,7 +25,16 @@ def proxy(ray_head: RayHead) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture(scope="session")
-def airflow(ray_head: RayHead, proxy: FaultProxy) -> Iterator[AirflowDeployment]:
+def statsd() -> Iterator[StatsdListener]:
+    """Where this provider's figures arrive."""
+    with StatsdListener("airflow.ray.") as listener:
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    ray_head: RayHead, proxy: FaultProxy, statsd: StatsdListener
+) -> Iterator[AirflowDeployment]:
     """Scheduler, triggerer, DAG processor and API server, with two connections to one Ray."""
     connections = {
         "ray_default": {
@@ -34,8 +44,13 @@ def airflow(ray_head: RayHead, proxy: FaultProxy) -> Iterator[AirflowDeployment]
         },
         "ray_proxied": {"conn_type": "ray", "host": proxy.url},
     }
+    config = {
+        "AIRFLOW__METRICS__STATSD_ON": "True",
+        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
+    }
     with AirflowDeployment(
-        EXAMPLES, HERE / "dags", connections=connections, parallelism=6
+        EXAMPLES, HERE / "dags", connections=connections, config=config, parallelism=6
     ) as deployment:
         yield deployment
 

@@ -12,6 +12,7 @@ import pytest
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.version_compat import TRIGGERS_RENDER_TEMPLATES
 from local_services.airflow_deployment import AirflowDeployment
+from tests.support.statsd_listener import StatsdListener
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -19,9 +20,12 @@ SECONDS_TO_STOP = 15.0
 
 
 @pytest.fixture(scope="module", params=["triggerer", "worker"])
-def ended_run(request: pytest.FixtureRequest, airflow: AirflowDeployment) -> tuple[str, str]:
+def ended_run(
+    request: pytest.FixtureRequest, airflow: AirflowDeployment, statsd: StatsdListener
+) -> tuple[str, str]:
     """A run of all tasks that end by themselves, waited for in one place or the other."""
     dag_id = f"ends_in_{request.param}"
+    statsd.figures.clear()
     _, run_id = run(airflow, dag_id)
     for task_id in ("fail", "too_long", "sense"):
         # Airflow may tell a task's state before the last lines of its log are written.
@@ -71,6 +75,18 @@ def test_log_arrives_unchanged(airflow: AirflowDeployment, ended_run: tuple[str,
     numbered = [line for line in log if line.startswith("line ")]
     assert numbered == [f"line {number}" for number in range(300)]
     assert log.count("last") == 1
+
+
+def test_figures_arrive(ended_run: tuple[str, str], statsd: StatsdListener) -> None:
+    """What Airflow's StatsD server is told of the jobs, wherever they were watched."""
+    figures = statsd.figures
+
+    assert sum(figures["airflow.ray.submissions_new"]) >= 4
+    assert sum(figures["airflow.ray.requests"]) > 10
+    assert sum(figures["airflow.ray.log_bytes"]) > 300 * len("line 100\n")
+    assert max(figures["airflow.ray.jobs_watched"]) >= 1
+    assert figures["airflow.ray.jobs_watched"][-1] == 0
+    assert 0 <= min(figures["airflow.ray.end_delay"]) < 10_000  # milliseconds
 
 
 def test_progress_bar_is_condensed(airflow: AirflowDeployment, ended_run: tuple[str, str]) -> None:
