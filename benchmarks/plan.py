@@ -55,11 +55,13 @@ class Plan:
         return (1 + int(seconds * rate)) * LINE_BYTES
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)))
+        path.write_text(json.dumps({**asdict(self), "ids": self.ids()}))
 
     @classmethod
     def load(cls, path: Path) -> Plan:
-        return cls(**json.loads(path.read_text()))
+        fields = json.loads(path.read_text())
+        del fields["ids"]
+        return cls(**fields)
 
 
 def line(number: int) -> bytes:

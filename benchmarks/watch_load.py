@@ -1,4 +1,4 @@
-"""Watch all jobs of a plan in one event loop, as a triggerer does, and print what that cost.
+"""Watch many jobs in one event loop, as a triggerer does, and print what that cost.
 
 Runs by itself in the environment of what is measured: it imports nothing of this project but the
 trigger, so that it can measure another provider's, too.
@@ -66,7 +66,6 @@ _TRIGGERS = {"ours": _our_trigger, "astro": _astro_trigger, "bare": _BareLoop}
 
 
 async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds: float) -> dict:
-    ids = [f"load-{number}" for number in range(plan["jobs"])]
     blocks: list[float] = []
     events: dict[str, float] = {}
 
@@ -81,42 +80,52 @@ async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds
         async for _ in _TRIGGERS[kind](job_id, poll_interval, url).run():
             events[job_id] = time.time()
 
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    memory_before = _memory()
-    began = time.time()
+    cpu_before, memory_before, began = _cpu(), _memory(), time.time()
     ticking = asyncio.create_task(tick())
     tasks = []
-    for number, job_id in enumerate(ids):  # as the triggerer creates them, some at a time
+    for number, job_id in enumerate(plan["ids"]):  # as the triggerer creates them, some at a time
         tasks.append(asyncio.create_task(watch(job_id)))
         if number % 50 == 49:
             await asyncio.sleep(0)
-    await asyncio.sleep(seconds)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    took = time.time() - began
-    memory_after = _memory()
+    if plan.get("until_done"):
+        await asyncio.wait(tasks, timeout=seconds)
+    else:
+        await asyncio.sleep(seconds)
+    cpu, memory, took = _cpu() - cpu_before, _memory() - memory_before, time.time() - began
     ticking.cancel()
-    counts = await asyncio.to_thread(_stats, url)
-    for task in tasks:
-        task.cancel()
-    done, _ = await asyncio.wait(tasks, timeout=20)
-    broken = [task for task in done if not task.cancelled() and task.exception()]
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    counts = await asyncio.to_thread(_stats, url) if "starts_at" in plan else {}
+    broken = await _end(tasks)
     return {
         "events": events,
         "blocks": sorted(blocks)[-200:],
         "ticks": len(blocks),
         "requests_per_second": {name: count / took for name, count in counts.items()},
         "cpu_seconds_per_minute": cpu / took * 60,
-        "memory_mb": memory_after - memory_before,
+        "memory_mb": memory,
         "log_lines": _Count.lines,
         "seconds": took,
-        "broken": [repr(task.exception()) for task in broken[:3]],
+        "broken": broken,
     }
+
+
+async def _end(tasks: list) -> list[str]:
+    """End all watches, and return what broke some."""
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=20)
+    return [repr(task.exception()) for task in done if not task.cancelled() and task.exception()][
+        :3
+    ]
 
 
 def _stats(url: str) -> dict:
     with urllib.request.urlopen(f"{url}/stats", timeout=60) as answer:
         return json.load(answer)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def _memory() -> float:
@@ -138,9 +147,8 @@ def main() -> None:
         log.addHandler(_Count())
         BaseTrigger.log = log
         BaseHook.get_connection("bench")  # a triggerer has loaded what reads connections, too
-    delay = plan["starts_at"] - time.time()
-    if delay > 0:
-        time.sleep(delay)
+    time.sleep(max(0.0, plan.get("starts_at", 0.0) - time.time()))
+    print("watching", flush=True)
     result = asyncio.run(measure(kind, url, plan, float(poll_interval), float(seconds)))
     print(json.dumps(result))
 
