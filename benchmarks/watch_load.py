@@ -30,13 +30,17 @@ class _Count(logging.Handler):
 def _our_trigger(job_id: str, poll_interval: float, _url: str):
     from airflow_synapse.triggers.ray_job import RayJobTrigger
 
-    return RayJobTrigger(job_id, "bench", poll_interval=poll_interval, fetch_result=False)
+    return RayJobTrigger(job_id, _cluster(job_id), poll_interval=poll_interval, fetch_result=False)
 
 
 def _astro_trigger(job_id: str, poll_interval: float, _url: str):
     from ray_provider.triggers import RayJobTrigger
 
-    return RayJobTrigger(job_id, "bench", None, None, "", poll_interval=poll_interval)
+    return RayJobTrigger(job_id, _cluster(job_id), None, None, "", poll_interval=poll_interval)
+
+
+def _cluster(job_id: str) -> str:
+    return "bench_down" if job_id.startswith("down-") else "bench"
 
 
 class _BareLoop:
@@ -83,10 +87,9 @@ async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds
     cpu_before, memory_before, began = _cpu(), _memory(), time.time()
     ticking = asyncio.create_task(tick())
     tasks = []
-    for number, job_id in enumerate(plan["ids"]):  # as the triggerer creates them, some at a time
+    for job_id in plan["ids"]:  # as ``TriggerRunner.create_triggers`` does
         tasks.append(asyncio.create_task(watch(job_id)))
-        if number % 50 == 49:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
     if plan.get("until_done"):
         await asyncio.wait(tasks, timeout=seconds)
     else:

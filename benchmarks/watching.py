@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import tempfile
 import time
@@ -83,21 +84,43 @@ def watch_played(pythons: Mapping[str, Path], busy: Mapping[str, float]) -> list
     )
     for kind, python in pythons.items():
         _watch_plan(chatty, kind, python, 1_000, busy, chatty=50)
-    return [quiet, chatty]
+    halved = Table(
+        "500 watched jobs, and 500 more on a second cluster that accepts connections and never answers",
+        _COLUMNS,
+        "The rest as above. Requests are those to the first cluster.",
+    )
+    for kind, python in pythons.items():
+        if kind != "bare":
+            _watch_plan(halved, kind, python, 500, busy, down=500)
+    return [quiet, chatty, halved]
 
 
 def _watch_plan(
-    table: Table, kind: str, python: Path, jobs: int, busy: Mapping[str, float], **more: Any
+    table: Table,
+    kind: str,
+    python: Path,
+    jobs: int,
+    busy: Mapping[str, float],
+    *,
+    down: int = 0,
+    **more: Any,
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plan = Plan(jobs=jobs, starts_at=time.time() + 6 + jobs / 1000, **busy, **more)
         plan.save(folder / "plan.json")
         with _playing(folder) as url:
+            _add_jobs_on_the_other_cluster(folder / "plan.json", down)
             found = _measure(kind, python, url, folder, _SECONDS)
     ends = {job_id: plan.end_of(job_id) for job_id in plan.ids()}
     due = {job_id: end for job_id, end in ends.items() if end and end < plan.starts_at + 22}
     _add_row(table, f"{kind}, {jobs:,}", found, due)
+
+
+def _add_jobs_on_the_other_cluster(plan: Path, count: int) -> None:
+    fields = json.loads(plan.read_text())
+    fields["ids"] += [f"down-{number}" for number in range(count)]
+    plan.write_text(json.dumps(fields))
 
 
 @contextmanager
@@ -168,11 +191,15 @@ def _measure(
     poll_interval: float = POLL_INTERVAL,
 ) -> dict[str, Any] | None:
     """Return what :mod:`benchmarks.watch_load` printed, None if it did not come to an end."""
-    connection = json.dumps({"conn_type": "ray", "host": url, "extra": {"address": url}})
+    silent = socket.create_server(("127.0.0.1", 0), backlog=1)
+    connections = {
+        "AIRFLOW_CONN_BENCH": _connection(url),
+        "AIRFLOW_CONN_BENCH_DOWN": _connection(f"http://127.0.0.1:{silent.getsockname()[1]}"),
+    }
     command = [python, _HERE / "watch_load.py", kind, url, folder / "plan.json"]
     process = subprocess.Popen(
         [*command, str(poll_interval), str(seconds)],
-        env=clean_environment(folder, AIRFLOW_CONN_BENCH=connection),
+        env=clean_environment(folder, **connections),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -190,8 +217,13 @@ def _measure(
     finally:
         process.kill()
         process.wait()
+        silent.close()
     last = (said.splitlines() or [""])[-1]
     return json.loads(last) if last.startswith("{") else None
+
+
+def _connection(url: str) -> str:
+    return json.dumps({"conn_type": "ray", "host": url, "extra": {"address": url}})
 
 
 def _add_row(

@@ -246,6 +246,9 @@ async def _load_http() -> None:
 
 @cache
 def _import_http() -> None:
+    import anyio
+
     from airflow_synapse.triggers.watching import metrics
 
     metrics()
+    anyio.run(anyio.sleep, 0)  # imports its backend, else at the first end of a job
