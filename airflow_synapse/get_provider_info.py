@@ -113,6 +113,17 @@ def _connection_type() -> dict[str, Any]:
                 {"type": ["string", "null"]},
                 "true (the default), false, or the path of a CA bundle on the workers.",
             ),
+            "client_cert": _field(
+                "Client certificate",
+                {"type": ["string", "null"]},
+                "Path, on workers and triggerers, of a PEM file with the certificate to show a server "
+                "that asks for one, and its key if that has no file of its own.",
+            ),
+            "client_key": _field(
+                "Client key",
+                {"type": ["string", "null"]},
+                "Path of the PEM file with the key of the client certificate. No passphrase.",
+            ),
             "request_timeout": _field(
                 "Request timeout (s)",
                 {"type": ["number", "null"], "default": 30},

@@ -50,8 +50,10 @@ def read_connection(conn: Connection) -> RayConnection:
         cookies=extra.mapping("cookies"),
         verify=extra.verify(),
         request_timeout=extra.seconds("request_timeout", RayCluster.request_timeout),
+        client_cert=extra.text("client_cert"),
+        client_key=extra.text("client_key"),
     )
-    dashboard_url = str(extra.values.get("dashboard_url") or address)
+    dashboard_url = extra.text("dashboard_url") or address
     return RayConnection(cluster=cluster, dashboard_url=dashboard_url.rstrip("/"))
 
 
@@ -108,6 +110,10 @@ class _Extra:
         if not isinstance(value, Mapping):
             raise self.error(f"its extra {key!r} is not a JSON object")
         return {str(name): str(text) for name, text in value.items()}
+
+    def text(self, key: str) -> str | None:
+        value = self.values.get(key)
+        return str(value) if value else None
 
     def verify(self) -> bool | str:
         value = self.values.get("verify")

@@ -70,6 +70,8 @@ class RayJobHook(BaseHook):
             cookies=cluster.cookies,
             verify=cluster.verify,
             request_timeout=cluster.request_timeout,
+            client_cert=cluster.client_cert,
+            client_key=cluster.client_key,
             **self._executor_options,
         )
         executor.metrics = AirflowMetrics()

@@ -1,4 +1,4 @@
-"""Async HTTP to one cluster's dashboard: the only module that opens a socket for jobs."""
+"""Async HTTP to one cluster's dashboard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 from anyio import CancelScope
@@ -24,10 +23,9 @@ from airflow_synapse.exceptions import (
     RayJobSubmissionError,
 )
 from airflow_synapse.rayjobs.addresses import job_path, parse_dashboard_url
+from airflow_synapse.rayjobs.agent_client import REQUEST_ERRORS, AgentClient, for_each_step
 from airflow_synapse.rayjobs.answers import (
     AbsentError,
-    AgentUnusableError,
-    check_no_more,
     each_object,
     location,
     refusal_told_by_ray,
@@ -40,12 +38,6 @@ from airflow_synapse.rayjobs.retries import classify_error, classify_status
 from airflow_synapse.rayjobs.tls import tls_context
 
 _UPLOAD_CHUNK = 256 * 1024
-_AGENT_CONNECT_TIMEOUT = 2.0
-"""Seconds to reach an agent; often a firewall drops what goes to its port."""
-
-_AGENT_READ_TIMEOUT = 5.0
-"""Seconds until an agent answers or goes on; something else may listen at its address here."""
-
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
 
@@ -56,8 +48,6 @@ _MAX_LIST = 8 * 1024 * 1024
 
 _ROWS_AT_A_TIME = 25
 """Jobs of a list read before other tasks of the event loop get their turn."""
-
-_REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 
 class RayJobClient:
@@ -75,7 +65,7 @@ class RayJobClient:
         self.cluster = cluster
         self._metrics = metrics
         self._session: aiohttp.ClientSession | None = None
-        self._agent_session: aiohttp.ClientSession | None = None
+        self.agents = AgentClient(cluster, metrics=metrics)
         self._base = ""
 
     async def __aenter__(self) -> RayJobClient:
@@ -87,12 +77,11 @@ class RayJobClient:
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
-        sessions = (self._session, self._agent_session)
-        self._session = self._agent_session = None
+        session, self._session = self._session, None
         with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
-            for session in sessions:
-                if session is not None:
-                    await session.close()
+            await self.agents.close()
+            if session is not None:
+                await session.close()
 
     # Jobs
 
@@ -228,7 +217,7 @@ class RayJobClient:
                 protocol.transport.abort()
 
     async def _put_package(self, uri: str, path: Path, size: int, progress: _Progress) -> None:
-        timeout = _for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
+        timeout = for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
         async with self._request(
             "PUT",
             _package_path(uri),
@@ -259,7 +248,7 @@ class RayJobClient:
             "lines": str(last_lines if last_lines is not None else -1),
             "timeout": _NO_TIMEOUT,
         }
-        timeout = _for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
+        timeout = for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
         async with self._request(
             "GET", "/api/v0/logs/file", job_id=info.job_id, params=query, timeout=timeout
         ) as response:
@@ -267,50 +256,6 @@ class RayJobClient:
                 raise self.unreachable("it answered with a web page instead of a file", info.job_id)
             async for chunk in response.content.iter_any():
                 yield chunk
-
-    async def read_agent_file(
-        self, info: JobInfo, filename: str, position: int
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of such a file from ``position`` on, from the agent on the job's node.
-
-        The address comes from the cluster, so neither headers nor cookies go there, and the token
-        only where it goes over plain HTTP anyway.
-
-        :raises AgentUnusableError: if the agent can't be reached from here or does not serve it.
-        :raises RayLogNotFoundError: if the file is shorter than ``position``.
-        :raises RayClusterUnreachableError: if the connection breaks.
-        """
-        headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
-        if self.cluster.token and self.cluster.dashboard_url.startswith("http://"):
-            headers["Authorization"] = headers_of(self.cluster)["Authorization"]
-        base = parse_dashboard_url(info.driver_agent_http_address or "")
-        url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
-        try:
-            async with await self._ask_agent(url, headers) as answer:
-                if answer.status == HTTPStatus.PARTIAL_CONTENT:
-                    async for chunk in answer.content.iter_any():
-                        yield chunk
-                else:
-                    check_no_more(answer.status, answer.headers, position, info.job_id)
-        except _REQUEST_ERRORS as exc:
-            raise self.unreachable(classify_error(exc).reason, info.job_id) from exc
-
-    async def _ask_agent(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Return what answers at the agent's address, if it is one; its body is still to be read."""
-        timeout = _for_each_step(_AGENT_CONNECT_TIMEOUT, _AGENT_READ_TIMEOUT)
-        if self._agent_session is None:
-            self._agent_session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self._metrics.count(REQUESTS)
-        try:
-            return await self._agent_session.get(
-                url, headers=headers, timeout=timeout, allow_redirects=False
-            )
-        except (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientResponseError,
-            asyncio.TimeoutError,
-        ) as exc:
-            raise AgentUnusableError(str(url.origin())) from exc
 
     # Requests
 
@@ -327,6 +272,13 @@ class RayJobClient:
                 connector=aiohttp.TCPConnector(ssl=tls, limit=100),
             )
         return self._session
+
+    def _guess(self, error: BaseException) -> str:
+        """Return what may be the matter: of a server's TLS alerts asyncio tells nothing."""
+        is_mutual = self.cluster.client_cert or not self._base.startswith("https")
+        if isinstance(error, aiohttp.ServerDisconnectedError) and not is_mutual:
+            return "; it may want a client certificate (client_cert)"
+        return ""
 
     @asynccontextmanager
     async def _request(
@@ -351,11 +303,11 @@ class RayJobClient:
                 if response.status != HTTPStatus.OK:
                     raise await self._refusal(response, job_id)
                 yield response
-        except _REQUEST_ERRORS as exc:
+        except REQUEST_ERRORS as exc:
             failure = classify_error(exc)
             if not failure.is_retryable:
                 raise RayAddressError(address=self._base, reason=failure.reason) from exc
-            raise self.unreachable(failure.reason, job_id) from exc
+            raise self.unreachable(failure.reason + self._guess(exc), job_id) from exc
 
     async def _refusal(self, response: aiohttp.ClientResponse, job_id: str | None) -> Exception:
         """Return the error that an answer other than 200 means."""
@@ -402,10 +354,6 @@ class RayJobClient:
 
 class _Progress:
     chunks = 0
-
-
-def _for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)
 
 
 def _package_path(uri: str) -> str:

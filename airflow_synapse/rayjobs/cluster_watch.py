@@ -113,5 +113,7 @@ def _identity(cluster: RayCluster) -> Hashable:
         tuple(sorted(cluster.headers.items())),
         tuple(sorted(cluster.cookies.items())),
         cluster.verify,
+        cluster.client_cert,
+        cluster.client_key,
         cluster.request_timeout,
     )

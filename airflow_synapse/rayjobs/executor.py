@@ -52,6 +52,8 @@ class RayJobExecutor(BaseRayExecutor):
     :param headers: Further request headers.
     :param cookies: Request cookies.
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
+    :param client_cert: PEM file of the certificate to show the server, with its key or without.
+    :param client_key: PEM file of the key, if that is a file of its own.
     :param request_timeout: Seconds that one call may take.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer.
     """
@@ -82,6 +84,8 @@ class RayJobExecutor(BaseRayExecutor):
         headers: Mapping[str, str] | None = None,
         cookies: Mapping[str, str] | None = None,
         verify: bool | str = True,
+        client_cert: str | Path | None = None,
+        client_key: str | Path | None = None,
         request_timeout: float = 30.0,
         unreachable_timeout: float = 0.0,
     ) -> None:
@@ -93,6 +97,8 @@ class RayJobExecutor(BaseRayExecutor):
                 cookies=dict(cookies or {}),
                 verify=verify,
                 request_timeout=request_timeout,
+                client_cert=_path(client_cert),
+                client_key=_path(client_key),
             ),
             unreachable_timeout=unreachable_timeout,
         )
@@ -192,6 +198,10 @@ async def _upload(client: RayJobClient, package: Package) -> None:
         await client.upload_package(package.uri, path)
     finally:
         await asyncio.to_thread(stack.close)
+
+
+def _path(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _job_id(job_id: str | None) -> str:

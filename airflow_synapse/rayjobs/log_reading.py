@@ -49,7 +49,7 @@ async def read_from(
     name = driver_log(info.job_id)
     if is_agent_usable(info):
         try:
-            async with aclosing(client.read_agent_file(info, name, position)) as chunks:
+            async with aclosing(client.agents.read_file(info, name, position)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except AgentUnusableError:

@@ -44,6 +44,9 @@ class RayCluster:
     :param cookies: Request cookies.
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
     :param request_timeout: Seconds that one call may take in all.
+    :param client_cert: The path of a PEM file with the certificate to show the server, if it asks for
+        one, and with its key, if that is not in a file of its own.
+    :param client_key: The path of the key's PEM file. A key with a passphrase is not supported.
     """
 
     dashboard_url: str
@@ -52,6 +55,8 @@ class RayCluster:
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | str = True
     request_timeout: float = 30.0
+    client_cert: str | None = None
+    client_key: str | None = None
 
 
 @dataclass(frozen=True)

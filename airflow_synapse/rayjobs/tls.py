@@ -1,4 +1,4 @@
-"""How to verify a cluster's server."""
+"""How to verify a cluster's server, and what to show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from airflow_synapse.rayjobs.models import RayCluster
 
 
 def tls_context(cluster: RayCluster) -> ssl.SSLContext:
-    """Return how to verify the server. Reads certificate files, so keep it off the event loop."""
+    """Return how to make a TLS connection. Reads certificate files, so keep it off the event loop.
+
+    :raises RayAddressError: if a file can't be read.
+    """
+    context = _verifying_context(cluster)
+    if cluster.client_cert:
+        try:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(cluster.client_cert, cluster.client_key, password="")
+        except (OSError, ssl.SSLError) as exc:
+            files = " and its key ".join(filter(None, (cluster.client_cert, cluster.client_key)))
+            raise _unreadable(cluster, f"the client certificate {files}", exc) from exc
+    return context
+
+
+def _verifying_context(cluster: RayCluster) -> ssl.SSLContext:
     if cluster.verify is False:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -24,7 +39,10 @@ def tls_context(cluster: RayCluster) -> ssl.SSLContext:
             return ssl.create_default_context(capath=str(bundle))
         return ssl.create_default_context(cafile=str(bundle))
     except (OSError, ssl.SSLError) as exc:
-        raise RayAddressError(
-            address=cluster.dashboard_url,
-            reason=f"the CA bundle {cluster.verify} can't be read ({type(exc).__name__})",
-        ) from exc
+        raise _unreadable(cluster, f"the CA bundle {cluster.verify}", exc) from exc
+
+
+def _unreadable(cluster: RayCluster, what: str, exc: Exception) -> RayAddressError:
+    return RayAddressError(
+        address=cluster.dashboard_url, reason=f"{what} can't be read ({type(exc).__name__})"
+    )

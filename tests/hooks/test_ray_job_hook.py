@@ -44,6 +44,7 @@ def test_hook_s_methods_are_the_executor_s(
 def test_connection_s_settings_reach_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Token, headers, cookies, verify and timeout of the connection are used."""
     extra = {"headers": {"X": "1"}, "cookies": {"c": "2"}, "verify": False, "request_timeout": 5}
+    extra |= {"client_cert": "/etc/ray/tls.crt", "client_key": "/etc/ray/tls.key"}
     connect(monkeypatch, "https://head", password="t0ken", extra=extra)
 
     cluster = RayJobHook(working_dir="/plugin").get_conn().cluster
@@ -51,6 +52,7 @@ def test_connection_s_settings_reach_the_executor(monkeypatch: pytest.MonkeyPatc
     assert (cluster.dashboard_url, cluster.token) == ("https://head", "t0ken")
     assert (cluster.headers, cluster.cookies) == ({"X": "1"}, {"c": "2"})
     assert (cluster.verify, cluster.request_timeout) == (False, 5.0)
+    assert (cluster.client_cert, cluster.client_key) == ("/etc/ray/tls.crt", "/etc/ray/tls.key")
 
 
 async def test_connection_is_read_inside_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

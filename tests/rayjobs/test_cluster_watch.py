@@ -33,9 +33,11 @@ async def test_watchers_of_a_cluster_share() -> None:
         RayCluster(URL, headers={"X-Key": "other"}),
         RayCluster(URL, cookies={"session": "other"}),
         RayCluster(URL, verify=False),
+        RayCluster(URL, client_cert="me.pem"),
+        RayCluster(URL, client_cert=None, client_key="me.key"),
         RayCluster("http://127.0.0.1:8266"),
     ],
-    ids=["token", "headers", "cookies", "verify", "address"],
+    ids=["token", "headers", "cookies", "verify", "certificate", "key", "address"],
 )
 async def test_other_credentials_share_nothing(other: RayCluster) -> None:
     """A session holds credentials, so it serves only those who have the same."""

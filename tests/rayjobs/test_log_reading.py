@@ -88,7 +88,7 @@ async def test_agent_that_never_answers_is_done_without(
     stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something else may listen at the agent's address from here; the dashboard helps out."""
-    monkeypatch.setattr("airflow_synapse.rayjobs.client._AGENT_READ_TIMEOUT", 0.2)
+    monkeypatch.setattr("airflow_synapse.rayjobs.agent_client._READ_TIMEOUT", 0.2)
     stub.inject(Hang(), times=None, route=routes.AGENT_LOG)
     stub.add_job("j", log=((0.0, LOG),), has_header=False)
     info = await client.get_info("j")
@@ -130,7 +130,7 @@ async def test_token_goes_to_the_agent_only_where_it_is_no_worse_off(
 
     async with RayJobClient(cluster) as client:
         info = JobInfo.from_api(details)
-        [chunk async for chunk in client.read_agent_file(info, "job-driver-j.log", 0)]
+        [chunk async for chunk in client.agents.read_file(info, "job-driver-j.log", 0)]
 
     headers = stub.last_call(routes.AGENT_LOG).headers
     assert ("s3cret" in headers.get("Authorization", "")) == (scheme == "http")

@@ -7,6 +7,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -55,13 +56,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tls_url(certificate: Path) -> Iterator[str]:
     """A server behind TLS that knows one job."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with serving(context) as url:
+        yield url
+
+
+@pytest.fixture
+def mutual_url(certificate: Path) -> Iterator[str]:
+    """The same, and it asks for a client certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serving(context) as url:
+        yield url
+
+
+@contextmanager
+def serving(context: ssl.SSLContext) -> Iterator[str]:
     body = b'{"status": "RUNNING", "submission_id": "j"}'
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
         len(body),
         body,
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -106,6 +124,41 @@ def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> N
     """A wrong path of the CA bundle is told with the path."""
     with pytest.raises(RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"):
         RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
+
+
+def test_client_certificate_is_shown(mutual_url: str, certificate: Path) -> None:
+    """A server that asks who we are gets an answer."""
+    executor = RayJobExecutor(mutual_url, verify=str(certificate), client_cert=certificate)
+
+    assert executor.get_status("j") == "RUNNING"
+
+
+def test_key_may_be_a_file_of_its_own(mutual_url: str, certificate: Path, tmp_path: Path) -> None:
+    """Certificate and key come from two files, as cert-manager writes them."""
+    head, mark, rest = certificate.read_text().partition("-----BEGIN CERTIFICATE-----")
+    (tmp_path / "tls.key").write_text(head)
+    (tmp_path / "tls.crt").write_text(mark + rest)
+
+    executor = RayJobExecutor(
+        mutual_url,
+        verify=str(certificate),
+        client_cert=tmp_path / "tls.crt",
+        client_key=tmp_path / "tls.key",
+    )
+
+    assert executor.get_status("j") == "RUNNING"
+
+
+def test_missing_client_certificate_is_told(mutual_url: str, certificate: Path) -> None:
+    """A server that closes the connection for want of one says nothing, so the error guesses."""
+    with pytest.raises(RayClusterUnreachableError, match=r"may want a client certificate"):
+        RayJobExecutor(mutual_url, verify=str(certificate)).get_status("j")
+
+
+def test_client_certificate_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> None:
+    """A wrong path is told with the path; a file without a key is told, too."""
+    with pytest.raises(RayAddressError, match=r"client certificate .*none\.pem can't be read"):
+        RayJobExecutor(tls_url, client_cert=tmp_path / "none.pem").get_status("j")
 
 
 def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
