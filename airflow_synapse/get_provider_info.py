@@ -61,7 +61,9 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("airflow_synapse.hooks.ray_job"),
         "triggers": _modules("airflow_synapse.triggers.ray_job"),
         "operators": _modules(
-            "airflow_synapse.operators.plugin_action", "airflow_synapse.operators.ray_job"
+            "airflow_synapse.operators.plugin_action",
+            "airflow_synapse.operators.ray_job",
+            "airflow_synapse.operators.house_keeping",
         ),
         "sensors": _modules("airflow_synapse.sensors.ray_job"),
         "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],

@@ -1,4 +1,4 @@
-"""The options of Airflow's configuration section ``[ray]``."""
+"""What Airflow's configuration says: the section ``[ray]``, and where this Airflow is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from airflow_synapse.get_provider_info import OPTIONS
 from airflow_synapse.version_compat import conf
 
 SECTION = "ray"
+
+
+def deployment() -> str:
+    """Return what tells this Airflow from others that use the same cluster: its base URL."""
+    return str(conf.get("api", "base_url", fallback=""))
 
 
 def requests_per_second() -> float:

@@ -17,6 +17,9 @@ from airflow_synapse.exceptions import JobIdConflictError
 from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
 
+DEPLOYMENT_KEY = "airflow_deployment"
+"""Metadata: which Airflow submitted the job."""
+
 _ADOPTABLE = frozenset({PENDING, RUNNING, SUCCEEDED})
 _NAME_LENGTH = 40
 _HASH_LENGTH = 16
@@ -64,6 +67,7 @@ class TaskRun:
             "airflow_try_number": str(self.try_number),
             **self._since_clear(),
             **self._beside_clear(),
+            DEPLOYMENT_KEY: self.deployment,
             OWNER_KEY: self.owner,
         }
 

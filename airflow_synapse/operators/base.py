@@ -279,8 +279,7 @@ class RayJobOperator(BaseOperator):
 
     def _submit(self, context: Context, hook: RayJobHook) -> Attempt:
         """Submit the job of this try, or find it."""
-        deployment = conf.get("api", "base_url", fallback="")
-        run = task_run(context, retries=self.retries or 0, deployment=deployment)
+        run = task_run(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
         prepared = self.prepare(executor, {**(self.metadata or {}), **run.metadata()})
         with executor:

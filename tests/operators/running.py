@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
@@ -11,13 +11,16 @@ from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from tests.operators.task_instance import TaskInstance
 
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
 
 def a_command(**given: Any) -> SubmitRayJobOperator:
     given = {"task_id": "task", "entrypoint": "true", "poll_interval": 0.05, **given}
     return SubmitRayJobOperator(**given)
 
 
-def run(operator: RayJobOperator, ti: TaskInstance) -> Any:
+def run(operator: BaseOperator, ti: TaskInstance) -> Any:
     return operator.execute({"ti": ti})  # type: ignore[typeddict-item]
 
 

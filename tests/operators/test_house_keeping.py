@@ -1,0 +1,110 @@
+"""Stopping jobs, and making a cluster forget old ones."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+import pytest
+
+from airflow_synapse.exceptions import RayJobNotFoundError
+from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator, StopRayJobOperator
+from tests.operators.running import a_command, messages, run
+from tests.operators.task_instance import TaskInstance
+from tests.support import stub_dashboard as routes
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
+
+HERE = "http://airflow.example.com"
+DAY = 86_400
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", HERE)
+    for operator in (StopRayJobOperator, DeleteRayJobsOperator):
+        monkeypatch.setattr(operator, "log", logging.getLogger("the task's log"))
+
+
+@pytest.fixture
+def ended(stub: StubDashboard) -> StubDashboard:
+    """A cluster that remembers jobs of this Airflow and of others, old and new."""
+    for name, owner, days in (
+        ("ours-old", HERE, 9),
+        ("ours-older", HERE, 30),
+        ("ours-new", HERE, 2),
+        ("theirs-old", "http://elsewhere", 9),
+        ("nobodys-old", None, 9),
+    ):
+        job = stub.add_job(name, runtime=0.0)
+        job.request["metadata"] = {DEPLOYMENT_KEY: owner} if owner else {}
+        job._wall_end = int((time.time() - days * DAY) * 1000)
+    stub.add_job("ours-runs", runtime=NEVER).request["metadata"] = {DEPLOYMENT_KEY: HERE}
+    return stub
+
+
+def delete(**arguments: object) -> object:
+    return run(DeleteRayJobsOperator(task_id="delete", **arguments), TaskInstance())
+
+
+def test_old_jobs_of_this_airflow_are_forgotten(ended: StubDashboard) -> None:
+    """By default those that this Airflow submitted and that ended a week ago."""
+    assert delete() == 2
+    assert set(ended.jobs) == {"ours-new", "theirs-old", "nobodys-old", "ours-runs"}
+
+
+def test_age_is_a_duration(ended: StubDashboard) -> None:
+    """As everywhere: seconds, a timedelta, ISO 8601, or a template that gives one."""
+    assert delete(older_than="P20D") == 1
+    assert delete(older_than=timedelta(days=5)) == 1
+    assert delete(older_than=DAY) == 1
+
+
+def test_jobs_of_everybody_are_forgotten_if_asked(ended: StubDashboard) -> None:
+    """``only_own=False`` cleans the whole cluster; what runs stays."""
+    assert delete(only_own=False, older_than=DAY) == 5
+    assert set(ended.jobs) == {"ours-runs"}
+
+
+def test_jobs_can_be_shown_first(ended: StubDashboard, caplog: pytest.LogCaptureFixture) -> None:
+    """``only_show`` names the jobs and deletes none."""
+    assert delete(only_show=True) == 0
+    assert any("ours-old" in text and "ours-older" in text for text in messages(caplog))
+    assert len(ended.jobs) == 6
+
+
+@pytest.mark.parametrize("age", [5, "PT30S", None, -1, "soon"])
+def test_jobs_that_just_ended_are_kept(ended: StubDashboard, age: object) -> None:
+    """An age below a minute is refused before anything is sent."""
+    with pytest.raises(ValueError, match="older_than"):
+        delete(older_than=age)
+    assert not ended.calls
+
+
+def test_new_jobs_tell_which_airflow_they_belong_to(stub: StubDashboard) -> None:
+    """That is how they are known when they are to be deleted."""
+    run(a_command(wait_for_completion=False), TaskInstance())
+
+    (job,) = stub.jobs.values()
+    assert job.request["metadata"][DEPLOYMENT_KEY] == HERE
+
+
+def test_job_is_stopped(stub: StubDashboard) -> None:
+    """A job that runs is stopped; one that had ended is left."""
+    stub.add_job("j", runtime=NEVER)
+
+    assert run(StopRayJobOperator(task_id="stop", job_id="j"), TaskInstance()) is True
+    assert stub.jobs["j"].status == "STOPPED"
+    assert run(StopRayJobOperator(task_id="stop", job_id="j"), TaskInstance()) is False
+
+
+def test_job_that_is_not_there(stub: StubDashboard) -> None:
+    """A job that the cluster does not know is an error, unless that is fine."""
+    with pytest.raises(RayJobNotFoundError, match="none-such"):
+        run(StopRayJobOperator(task_id="stop", job_id="none-such"), TaskInstance())
+
+    operator = StopRayJobOperator(task_id="stop", job_id="none-such", missing_ok=True)
+    assert run(operator, TaskInstance()) is False
+    assert stub.count(routes.STOP) == 0
