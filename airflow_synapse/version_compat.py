@@ -28,12 +28,20 @@ except ImportError:
         TaskDeferralTimeout,
     )
 
+try:  # Airflow 3.3
+    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+except ImportError:
+    RetryDecision = None  # type: ignore[assignment, misc]
+    RetryPolicy = object  # type: ignore[assignment, misc]
+
 __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
     "TRIGGERS_RENDER_TEMPLATES",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "RetryDecision",
+    "RetryPolicy",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "aget_connection",

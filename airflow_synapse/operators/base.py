@@ -24,6 +24,7 @@ from airflow_synapse.hooks.xcom_keys import (
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
 from airflow_synapse.operators.durations import to_number, to_seconds
+from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.rayjobs.metrics import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.version_compat import (
@@ -84,6 +85,10 @@ class RayJobOperator(BaseOperator):
         as ``[ray] log_lines_per_second`` says.
     :param stop_on_kill: Whether to stop the job when the task is killed, cleared or marked.
     :param reattach: Whether a new try may adopt the job of an earlier one.
+    :param retry_user_errors: Whether Airflow's ``retries`` hold for all failures. If not, the task
+        fails at once where the job's own code, its runtime_env or its params failed, and only what
+        the cluster did is retried; on Airflow 3.3 as
+        :class:`~airflow_synapse.operators.retry_policy.RayJobRetryPolicy` does.
     """
 
     template_fields: Sequence[str] = (
@@ -146,6 +151,7 @@ class RayJobOperator(BaseOperator):
         log_lines_per_second: float | None = None,
         stop_on_kill: bool = True,
         reattach: bool = True,
+        retry_user_errors: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -178,6 +184,7 @@ class RayJobOperator(BaseOperator):
         self.log_lines_per_second = log_lines_per_second
         self.stop_on_kill = stop_on_kill
         self.reattach = reattach
+        self.retry_user_errors = retry_user_errors
         self._submitted_id: str | None = None
         self._is_killed = False
         for field in self.hidden_template_fields:
@@ -187,6 +194,7 @@ class RayJobOperator(BaseOperator):
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return what the job runs."""
 
+    @fails_for_good_where_a_retry_is_in_vain
     def execute(self, context: Context) -> Any:
         """Submit the job or adopt the one of an earlier try, and wait for it."""
         for field in self.hidden_template_fields:
@@ -206,6 +214,7 @@ class RayJobOperator(BaseOperator):
             return self._defer(context, attempt.job_id, deadlines)
         return self.execute_complete(context, self._watch(hook, attempt.job_id, deadlines))
 
+    @fails_for_good_where_a_retry_is_in_vain
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the end of the job into the end of the task.
 

@@ -1,0 +1,130 @@
+"""Which failures of a Ray job are worth another try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from airflow_synapse.exceptions import (
+    ActionNotFoundError,
+    ActionParamsError,
+    AirflowSynapseError,
+    JobIdConflictError,
+    PluginManifestError,
+    RayAddressError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+    RayJobEntrypointError,
+    RayJobInfrastructureError,
+    RayJobNotFoundError,
+    RayJobNotScheduledError,
+    RayJobRuntimeEnvError,
+    RayJobStoppedError,
+    RayJobSubmissionError,
+)
+from airflow_synapse.version_compat import AirflowFailException, RetryDecision, RetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_WORTH_IT = (
+    RayJobInfrastructureError,
+    RayJobNotScheduledError,
+    RayJobNotFoundError,
+    RayClusterUnreachableError,
+)
+"""The cluster failed: the same job may succeed the next time."""
+
+_IN_VAIN = (
+    RayJobEntrypointError,
+    RayJobRuntimeEnvError,
+    RayJobStoppedError,
+    RayJobSubmissionError,
+    JobIdConflictError,
+    RayAuthenticationError,
+    RayAddressError,
+    PluginManifestError,
+    ActionNotFoundError,
+    ActionParamsError,
+)
+"""What was asked for fails, or somebody stopped it: the next try would end the same way."""
+
+
+def is_worth_a_retry(error: BaseException) -> bool | None:
+    """Return whether another try may end otherwise, None if that can't be told.
+
+    Looks through what caused the error, too, as a task may have wrapped it.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, _WORTH_IT):
+            return True
+        if isinstance(seen, _IN_VAIN):
+            return False
+        seen = seen.__cause__
+    return None
+
+
+def fails_for_good_where_a_retry_is_in_vain(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method of an operator so that its ``retry_user_errors`` holds."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except AirflowSynapseError as exc:
+            if self.retry_user_errors or is_worth_a_retry(exc) is not False:
+                raise
+            raise AirflowFailException(str(exc)) from exc
+
+    return call
+
+
+class RayJobRetryPolicy(RetryPolicy):
+    """Retries what the cluster did, and nothing that the job's own code, environment or params did.
+
+    For ``retry_policy=`` of any task that runs or waits for Ray jobs, on Airflow 3.3 and newer; on older
+    ones use the operators' ``retry_user_errors=False``. Airflow's ``retries`` stays the limit. Other
+    errors than ours, and a job that took too long, are treated as without a policy.
+
+    :param retry_delay: How long to wait before a retry, instead of the task's own ``retry_delay``.
+    :raises RuntimeError: on Airflow older than 3.3.
+    """
+
+    def __init__(self, retry_delay: timedelta | None = None) -> None:
+        if RetryDecision is None:
+            raise RuntimeError(
+                "RayJobRetryPolicy needs Airflow 3.3. On this version give the operator "
+                "retry_user_errors=False, which means the same."
+            )
+        self.retry_delay = retry_delay
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,  # noqa: ARG002  # Airflow's signature
+        max_tries: int,  # noqa: ARG002
+        context: Context | None = None,  # noqa: ARG002
+    ) -> Any:
+        """Return Airflow's ``RetryDecision``."""
+        kind = type(exception).__name__
+        verdict = is_worth_a_retry(exception)
+        if verdict is None:
+            return RetryDecision.default()
+        if verdict:
+            return RetryDecision.retry(
+                delay=self.retry_delay, reason=f"{kind}: the cluster failed, not the job"
+            )
+        return RetryDecision.fail(reason=f"{kind}: another try would end the same way")
+
+    def serialize(self) -> dict[str, Any]:
+        """Return what :meth:`deserialize` takes."""
+        return {"retry_delay": self.retry_delay.total_seconds() if self.retry_delay else None}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> RayJobRetryPolicy:
+        """Return the policy that was serialized so."""
+        seconds = data.get("retry_delay")
+        return cls(retry_delay=timedelta(seconds=seconds) if seconds is not None else None)
