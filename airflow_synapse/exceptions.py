@@ -342,6 +342,26 @@ class PluginRequirementsError(PluginManifestError):
     """A line of a plugin's requirements can't be used."""
 
 
+class FunctionSourceError(AirflowSynapseError):
+    """A Python function can't be sent to a cluster.
+
+    :param function: Its name.
+    :param reason: Why not, as a clause about it.
+    """
+
+    def __init__(self, *, function: str, reason: str) -> None:
+        super().__init__(function=function, reason=reason)
+
+    function: str
+    reason: str
+
+    def sentence(self) -> str:
+        return (
+            f"The function {self.function!r} {self.reason}. Only its own source is sent: import what it "
+            "needs inside of it, give it values as arguments, or put the code into a plugin."
+        )
+
+
 class ActionNotFoundError(AirflowSynapseError):
     """The manifest has no action of this name.
 

@@ -66,6 +66,9 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_synapse.operators.house_keeping",
         ),
         "sensors": _modules("airflow_synapse.sensors.ray_job"),
+        "task-decorators": [
+            {"name": "ray", "class-name": "airflow_synapse.decorators.ray.ray_task"}
+        ],
         "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],
         "connection-types": [_connection_type()],
         "config": {

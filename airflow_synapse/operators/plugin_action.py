@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.results import RayResultOperator
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.preparation import PreparedJob
 
 
-class SubmitPluginActionOperator(RayJobOperator):
+class SubmitPluginActionOperator(RayResultOperator):
     """Runs one action of a plugin as a Ray job and returns what the action returned.
 
     See :class:`~airflow_synapse.operators.base.RayJobOperator` for all that jobs share.
@@ -42,9 +43,3 @@ class SubmitPluginActionOperator(RayJobOperator):
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return the action as a job."""
         return executor.prepare_action(self.action_name, self.action_params, metadata=metadata)
-
-    def result_of(self, event: Mapping[str, Any]) -> Any:
-        """Return the action's result, read from the cluster if it did not fit into the event."""
-        if "result" in event:
-            return event["result"]
-        return self._hook().get_result(event["job_id"])

@@ -11,6 +11,7 @@ from airflow_synapse.exceptions import (
     ActionNotFoundError,
     ActionParamsError,
     AirflowSynapseError,
+    FunctionSourceError,
     JobIdConflictError,
     PluginManifestError,
     RayAddressError,
@@ -48,6 +49,7 @@ _IN_VAIN = (
     PluginManifestError,
     ActionNotFoundError,
     ActionParamsError,
+    FunctionSourceError,
 )
 """What was asked for fails, or somebody stopped it: the next try would end the same way."""
 

@@ -92,6 +92,7 @@ def build_runtime_env(
     wheels_dir: str | None = None,
     env: Mapping[str, Any] | None = None,
     runtime_env: Mapping[str, Any] | None = None,
+    requirements: Sequence[str] = (),
 ) -> tuple[dict[str, Any], ...]:
     """Return the layers of a plugin's runtime_env, to be merged in this order, the last wins.
 
@@ -101,12 +102,14 @@ def build_runtime_env(
     :param requirements_file: Relative to the plugin folder, or else to the current one.
     :param package_manager: "pip" or "uv".
     :param wheels_dir: Relative to the plugin folder; the default name yields to the manifest's.
+    :param requirements: Further requirement lines.
     :raises PluginManifestError: if something of it can't be used.
     """
     folder = manifest.folder if manifest else None
     manager = _package_manager(manifest, package_manager)
     generated: dict[str, Any] = {"working_dir": str(folder)} if folder else {}
     lines = _lines(folder, requirements_file, _wheels_dir(manifest, wheels_dir))
+    lines += requirements
     if lines:
         options = _options(manifest, manager, package_manager_options)
         generated[manager] = {"packages": lines, **options}

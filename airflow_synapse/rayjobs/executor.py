@@ -7,9 +7,11 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -22,6 +24,7 @@ from airflow_synapse.rayjobs.preparation import (
     PreparedJob,
     prepare_action,
     prepare_entrypoint,
+    prepare_function,
 )
 from airflow_synapse.rayjobs.resources import Resources
 
@@ -165,6 +168,25 @@ class RayJobExecutor(BaseRayExecutor):
         """Return an action as a job to be sent, so that bad input shows before anything is."""
         request = JobRequest.of(self.resources, self.metadata, kwargs)
         return prepare_action(self.source, request, action_name, params)
+
+    def prepare_function(
+        self,
+        function: FunctionSource,
+        params: Mapping[str, Any] | None = None,
+        *,
+        requirements: Sequence[str] | str = (),
+        **kwargs: Any,
+    ) -> PreparedJob:
+        """Return a Python function as a job to be sent.
+
+        :param requirements: Requirement lines, or the path of a file with such.
+        """
+        request = JobRequest.of(self.resources, self.metadata, kwargs)
+        if isinstance(requirements, str):
+            source = replace(self.source, requirements_file=requirements)
+        else:
+            source = replace(self.source, requirements=tuple(requirements))
+        return prepare_function(source, request, function, params)
 
     def prepare_entrypoint(self, entrypoint: str, **kwargs: Any) -> PreparedJob:
         """Return a shell command as a job to be sent."""

@@ -16,6 +16,7 @@ from airflow_synapse.plugin.action import (
     find_action,
     needed_files,
 )
+from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import MANIFEST_NAME, PluginManifest, load_manifest
 from airflow_synapse.plugin.params import check_params, encode_params
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
@@ -39,6 +40,7 @@ class PluginSource:
     wheels_dir: str | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    requirements: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,31 @@ def prepare_action(
     )
 
 
+def prepare_function(
+    source: PluginSource,
+    request: JobRequest,
+    function: FunctionSource,
+    params: Mapping[str, Any] | None,
+) -> PreparedJob:
+    """Return a Python function as a job. Its folder, if it has one, needs no manifest.
+
+    :raises PluginManifestError: if the folder or the requirements can't be used.
+    :raises ActionParamsError: if the params can't be sent.
+    :raises RayJobSubmissionError: if Ray would not take the runtime_env.
+    """
+    params_json = encode_params(params, action_name=function.name)
+    call = call_document(function.entrypoint, params_json, action_name=function.name)
+    files = {f"{function.module}.py": function.source.encode(), **action_runtime_files(call)}
+    return _prepared(
+        source,
+        request,
+        _folder_as_it_is(source),
+        entrypoint=RUNTIME_ENTRYPOINT,
+        runtime=(build_files_package(files),),
+        metadata={ACTION_KEY: function.name},
+    )
+
+
 def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: str) -> PreparedJob:
     """Return a shell command as a job. Its folder, if it has one, needs no manifest.
 
@@ -126,13 +153,18 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
     """
     if not isinstance(entrypoint, str) or not entrypoint.strip() or "\0" in entrypoint:
         raise RayJobSubmissionError(reason=f"{entrypoint!r} is not a shell command")
-    manifest = None
-    if source.working_dir is not None and not _uri(source):
-        folder = _folder(source)
-        manifest = PluginManifest(folder, folder / MANIFEST_NAME, name=folder.name)
-        if manifest.path.exists():
-            manifest = load_manifest(folder)
-    return _prepared(source, request, manifest, entrypoint=entrypoint)
+    return _prepared(source, request, _folder_as_it_is(source), entrypoint=entrypoint)
+
+
+def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
+    """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
+    if source.working_dir is None or _uri(source):
+        return None
+    folder = _folder(source)
+    path = folder / MANIFEST_NAME
+    return (
+        load_manifest(folder) if path.exists() else PluginManifest(folder, path, name=folder.name)
+    )
 
 
 def _prepared(
@@ -152,6 +184,7 @@ def _prepared(
         wheels_dir=source.wheels_dir,
         env=source.env,
         runtime_env=source.runtime_env,
+        requirements=source.requirements,
     )
     uri = _uri(source)
     merged = merge_runtime_env({"working_dir": uri} if uri else {}, *layers, request.runtime_env)

@@ -1,0 +1,162 @@
+"""``@task.ray``: a Python function as a Ray job."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
+
+from airflow_synapse.exceptions import ActionParamsError
+from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.results import RayResultOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+    from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.preparation import PreparedJob
+
+_SENDABLE = frozenset(
+    {
+        "ds",
+        "ds_nodash",
+        "expanded_ti_count",
+        "map_index_template",
+        "params",
+        "partition_key",
+        "run_id",
+        "task_instance_key_str",
+        "task_reschedule_count",
+        "test_mode",
+        "ts",
+        "ts_nodash",
+        "ts_nodash_with_tz",
+    }
+)
+"""Context variables that JSON can hold. ``@task.virtualenv`` gives those without further packages, too."""
+
+
+class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
+    """Runs a Python function as a Ray job and returns what it returned.
+
+    The function's source is sent, as with ``@task.virtualenv``: it imports what it needs itself, and
+    nothing of the module around it is there. Arguments and result travel as JSON. Takes all arguments
+    of :class:`~airflow_synapse.operators.base.RayJobOperator`.
+
+    :param python_callable: The function.
+    :param op_args: Positional arguments.
+    :param op_kwargs: Keyword arguments.
+    :param requirements: Requirement lines, or the path of a file with such.
+    """
+
+    template_fields: Sequence[str] = (
+        "op_args",
+        "op_kwargs",
+        "requirements",
+        *RayJobOperator.template_fields,
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        **DecoratedOperator.template_fields_renderers,
+        **RayJobOperator.template_fields_renderers,
+    }
+    custom_operator_name = "@task.ray"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        requirements: Sequence[str] | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.requirements = (
+            os.fspath(requirements) if isinstance(requirements, os.PathLike) else requirements
+        )
+        self._context: Mapping[str, Any] = {}
+        super().__init__(python_callable=python_callable, **kwargs)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether :meth:`execute` is asynchronous; an ``async def`` is awaited in the job."""
+        return False
+
+    def execute(self, context: Context) -> Any:
+        """Submit the job or adopt the one of an earlier try, and wait for it."""
+        self._context = context
+        return super().execute(context)
+
+    def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
+        """Return the function as a job."""
+        from airflow_synapse.plugin.function import FunctionSource
+
+        function = FunctionSource.of(self.python_callable)
+        return executor.prepare_function(
+            function,
+            self._params(function.name),
+            requirements=self.requirements or (),
+            metadata=metadata,
+        )
+
+    def _params(self, name: str) -> dict[str, Any]:
+        """Return all arguments by name.
+
+        :raises ActionParamsError: if one can't be given by name or is missing.
+        """
+        sendable = {key: self._context[key] for key in _SENDABLE if key in self._context}
+        given = {**sendable, **self.op_kwargs}
+        kwargs = dict(self.determine_kwargs(given))
+        parameters = inspect.signature(self.python_callable).parameters
+        problems = {}
+        for value, parameter in zip(self.op_args, parameters.values(), strict=False):
+            if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+                problems[f"params.{parameter.name}"] = (
+                    "can't be given by name, as it would have to be"
+                )
+            kwargs[parameter.name] = value
+        for parameter in parameters.values():
+            is_needed = parameter.default is parameter.empty and parameter.kind in (
+                parameter.POSITIONAL_OR_KEYWORD,
+                parameter.KEYWORD_ONLY,
+            )
+            if is_needed and parameter.name not in kwargs:
+                problems[f"params.{parameter.name}"] = (
+                    "is a part of Airflow's context that can't be sent to a Ray job; those that can "
+                    f"are {', '.join(sorted(_SENDABLE))}"
+                )
+        if problems:
+            raise ActionParamsError(problems=problems, action_name=name)
+        return {key: _plain(value) for key, value in kwargs.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without Airflow's lazy sequences of XComs, params and proxies in it."""
+    value = getattr(value, "__wrapped__", value)
+    if isinstance(value, str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def ray_task(
+    python_callable: Callable[..., Any] | None = None,
+    multiple_outputs: bool | None = None,  # noqa: FBT001  # Airflow's signature
+    **kwargs: Any,
+) -> TaskDecorator:
+    """Make a task of a function, which runs as a Ray job: ``@task.ray``, or ``@ray_task``.
+
+    :param python_callable: The function.
+    :param multiple_outputs: Whether to push each key of a returned dict as an XCom of its own.
+    :param kwargs: Arguments of :class:`RayDecoratedOperator`, and of any operator.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=RayDecoratedOperator,
+        **kwargs,
+    )

@@ -1,0 +1,195 @@
+"""``@task.ray``: a Python function as a Ray job."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_synapse.decorators.ray import RayDecoratedOperator, ray_task
+from airflow_synapse.exceptions import ActionParamsError, FunctionSourceError, PluginManifestError
+from airflow_synapse.operators.base import RayJobOperator
+from tests.operators.task_instance import TaskInstance
+from tests.support.stub_dashboard import StubDashboard
+
+HERE = __name__
+
+
+def operator(function: Any, *args: Any, **kwargs: Any) -> RayDecoratedOperator:
+    """Return the operator that a call of a decorated function makes."""
+    with DAG("dag", schedule=None):
+        return function(*args, **kwargs).operator
+
+
+def execute(decorated: RayDecoratedOperator, ti: TaskInstance, **context: Any) -> Any:
+    decorated.poll_interval = 0.05
+    return decorated.execute({"ti": ti, **context})
+
+
+def sent(stub: StubDashboard) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the call that the only job was sent with, and all files beside it."""
+    (job,) = stub.jobs.values()
+    uri = job.request["runtime_env"]["py_modules"][0]
+    with zipfile.ZipFile(io.BytesIO(stub.packages[uri])) as package:
+        files = {name: package.read(name) for name in package.namelist()}
+    call = next(data for name, data in files.items() if name.endswith("call.json"))
+    return json.loads(call), files
+
+
+@ray_task(wait_for_completion=False)
+def add(a: int, b: int = 2, *, c: int = 3) -> int:
+    return a + b + c
+
+
+def test_decorator_is_known_to_airflow() -> None:
+    """``@task.ray`` is ours once the provider is installed."""
+
+    @task.ray(num_cpus=2, retries=4)
+    def work() -> None: ...
+
+    decorated = operator(work)
+
+    assert isinstance(decorated, RayJobOperator)
+    assert (decorated.task_id, decorated.num_cpus, decorated.retries) == ("work", 2, 4)
+
+
+def test_source_and_arguments_are_sent(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Arguments go by name, however they were given."""
+    execute(operator(add, 1, c=5), ti)
+
+    call, files = sent(stub)
+    assert call["params"] == {"a": 1, "c": 5}
+    assert call["entrypoint"] == "airflow_task_add:add"
+    assert b"return a + b + c" in files["airflow_task_add.py"]
+    assert b"ray_task" not in files["airflow_task_add.py"]
+
+
+def test_context_is_given_where_it_is_asked_for(stub: StubDashboard, ti: TaskInstance) -> None:
+    """What of Airflow's context JSON can hold arrives by its name, and nothing else."""
+
+    @ray_task(wait_for_completion=False)
+    def work(run_id: str, params: dict[str, Any], ts: str | None = None) -> None: ...
+
+    context = {"run_id": "manual__1", "params": {"depth": 3}, "ts": "2026-01-01", "ds": "x"}
+    execute(operator(work), ti, **context)
+
+    assert sent(stub)[0]["params"] == {
+        "run_id": "manual__1",
+        "params": {"depth": 3},
+        "ts": "2026-01-01",
+    }
+
+
+def test_context_that_can_not_be_sent_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
+    """A function that wants the task instance can't have it there."""
+
+    @ray_task(wait_for_completion=False)
+    def work(ti: Any, dag_run: Any = None) -> None: ...
+
+    with pytest.raises(ActionParamsError, match=r"params\.ti is a part of Airflow's context"):
+        execute(operator(work), ti)
+    assert not stub.calls
+
+
+def test_argument_that_json_can_not_hold_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
+    """The error names the argument and where in it."""
+    when = datetime.now(timezone.utc)
+
+    with pytest.raises(ActionParamsError, match=r"params\.a\.when"):
+        execute(operator(add, {"when": when}), ti)
+    assert not stub.jobs
+
+
+def test_function_that_uses_its_module_is_refused(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Before anything is sent."""
+
+    @ray_task
+    def work() -> str:
+        return HERE
+
+    with pytest.raises(FunctionSourceError, match="'HERE'"):
+        execute(operator(work), ti)
+    assert not stub.calls
+
+
+def test_positional_only_is_refused(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Arguments travel by name."""
+
+    @ray_task
+    def work(a: int, /, *rest: int) -> None: ...
+
+    with pytest.raises(ActionParamsError, match=r"params\.a can't be given by name"):
+        execute(operator(work, 1, 2), ti)
+
+
+class Lazy(Sequence[int]):
+    """As Airflow gives the results of a mapped task."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return [1, 2][index]
+
+    def __len__(self) -> int:
+        return 2
+
+
+def test_results_of_mapped_tasks_arrive_as_a_list(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Airflow's lazy sequences are read before they are sent."""
+    execute(operator(add, {"values": Lazy()}), ti)
+
+    assert sent(stub)[0]["params"] == {"a": {"values": [1, 2]}}
+
+
+@pytest.mark.parametrize("manager", ["pip", "uv"])
+def test_requirements_are_installed(stub: StubDashboard, ti: TaskInstance, manager: str) -> None:
+    """A list of lines, with the package manager that was asked for."""
+
+    @ray_task(requirements=["numpy==2.3.0"], package_manager=manager, wait_for_completion=False)
+    def work() -> None: ...
+
+    execute(operator(work), ti)
+
+    (job,) = stub.jobs.values()
+    assert job.request["runtime_env"][manager]["packages"] == ["numpy==2.3.0"]
+
+
+def test_requirements_may_be_a_file(stub: StubDashboard, ti: TaskInstance, tmp_path: Path) -> None:
+    """Read on the worker, with all that pip understands; a path that is wrong is told."""
+    (tmp_path / "more.txt").write_text("emoji==2.15.0  # pinned\n")
+
+    @ray_task(requirements=tmp_path / "more.txt", wait_for_completion=False)
+    def work() -> None: ...
+
+    @ray_task(requirements="none.txt")
+    def lost() -> None: ...
+
+    execute(operator(work), ti)
+    with pytest.raises(PluginManifestError, match=r"none\.txt"):
+        execute(operator(lost), ti)
+
+    (job,) = stub.jobs.values()
+    assert job.request["runtime_env"]["pip"]["packages"] == ["emoji==2.15.0"]
+
+
+def test_async_function_is_submitted_like_any(stub: StubDashboard, ti: TaskInstance) -> None:
+    """It is awaited in the job; here the operator stays what it is."""
+
+    @ray_task(wait_for_completion=False)
+    async def work() -> None: ...
+
+    decorated = operator(work)
+    execute(decorated, ti)
+
+    assert decorated.is_async is False
+    assert b"async def work" in sent(stub)[1]["airflow_task_work.py"]
+
+
+def test_plain_call_outside_a_dag_is_the_function() -> None:
+    """As with all TaskFlow functions, the function itself is at hand for tests."""
+    assert add.function(1) == 6

@@ -1,0 +1,160 @@
+"""Functions as source that runs elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_synapse.exceptions import FunctionSourceError
+from airflow_synapse.plugin.function import FunctionSource
+
+LIMIT = 3
+
+
+def decorator(*_: Any, **__: Any) -> Callable[[Any], Any]:
+    return lambda function: function
+
+
+def load(function: FunctionSource) -> Any:
+    """Run the module as the job does, and return the function."""
+    module: dict[str, Any] = {"__name__": function.module}
+    exec(compile(function.source, "job.py", "exec"), module)
+    return module[function.name]
+
+
+def test_function_runs_without_its_module() -> None:
+    """Imports, inner functions, comprehensions, classes: all that is inside goes along."""
+
+    def measure(values: list[float], *, scale: int = 2) -> dict[str, float]:
+        import math
+        from pathlib import Path as SomePath
+
+        class Summary:
+            total = 0.0
+
+            def add(self, value: float) -> None:
+                self.total += value
+
+        def doubled(value: float) -> float:
+            return value * scale
+
+        summary = Summary()
+        for value in values:
+            summary.add(doubled(value))
+        return {"total": math.floor(summary.total), "parts": len(SomePath("a/b").parts)}
+
+    assert load(FunctionSource.of(measure))([1.5, 2.5]) == {"total": 8, "parts": 2}
+
+
+def test_decorators_stay_behind() -> None:
+    """Those of the DAG file are not there in the job, however they are written."""
+
+    @decorator(
+        "over",
+        lines=3,
+    )
+    @decorator()
+    def work() -> int:
+        return 1
+
+    function = FunctionSource.of(work)
+
+    assert "decorator" not in function.source
+    assert load(function)() == 1
+
+
+def test_annotations_need_not_be_there() -> None:
+    """They are for people; what they name is not needed in the job."""
+
+    def work(path: Path, frame: Path | None = None) -> Callable[[Path], Any]:  # type: ignore[empty-body]
+        return None  # type: ignore[return-value]
+
+    assert load(FunctionSource.of(work))("x") is None
+
+
+def test_traceback_tells_the_line_of_the_dag_file() -> None:
+    """Line numbers are those of the file that people look at."""
+
+    @decorator()
+    def work() -> None:
+        raise ValueError
+
+    line = work.__code__.co_firstlineno + 2
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # it says nothing
+        load(FunctionSource.of(work))()
+
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].lineno == line
+
+
+def test_what_the_module_has_is_refused() -> None:
+    """A global, a closure or an import at the top is missed in the job, so it is told before."""
+    inner = 5
+
+    def work() -> Any:
+        return functools.partial(print, LIMIT, inner)
+
+    with pytest.raises(FunctionSourceError, match="uses 'LIMIT', 'functools', 'inner'") as caught:
+        FunctionSource.of(work)
+    assert "import what it needs inside" in str(caught.value)
+
+
+def test_default_from_the_module_is_refused() -> None:
+    """Defaults are evaluated in the job, too."""
+
+    def work(limit: int = LIMIT) -> int:
+        return limit
+
+    with pytest.raises(FunctionSourceError, match="'LIMIT'"):
+        FunctionSource.of(work)
+
+
+def test_recursion_and_own_globals_are_fine() -> None:
+    """What the function itself defines is there."""
+
+    def work(depth: int) -> int:
+        global seen  # noqa: PLW0603
+        seen = depth  # type: ignore[name-defined]
+        return work(depth - 1) if depth else seen  # type: ignore[name-defined]
+
+    with pytest.raises(FunctionSourceError):
+        FunctionSource.of(lambda: None)
+    assert load(FunctionSource.of(work))(3) == 0
+
+
+def generator() -> Any:
+    yield 1
+
+
+async def stream() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (generator, "yields"),
+        (stream, "yields"),
+        (lambda: 1, "no function that was made with def"),
+        (len, "no function"),
+        (functools.partial(decorator), "no function"),
+        (eval("lambda: 1"), "no function"),
+    ],
+)
+def test_what_is_no_plain_function_is_refused(function: Any, why: str) -> None:
+    """The error says what to do instead."""
+    with pytest.raises(FunctionSourceError, match=why):
+        FunctionSource.of(function)
+
+
+def test_function_without_source_is_refused() -> None:
+    """What was made by exec has no file to read."""
+    names: dict[str, Any] = {}
+    exec("def made(): return 1", names)
+
+    with pytest.raises(FunctionSourceError, match="no source to be read"):
+        FunctionSource.of(names["made"])
