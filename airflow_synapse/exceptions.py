@@ -20,6 +20,7 @@
     ├── RayAddressError                     the cluster's address or TLS settings can't be used
     ├── PluginManifestError                 a plugin folder's config.yaml, files or size
     │   └── PluginRequirementsError         a line of its requirements
+    ├── FunctionSourceError                 a Python function that can't be sent to a cluster
     ├── ActionNotFoundError                 the manifest has no such action
     └── ActionParamsError                   params that JSON or the action's schema refuse
 """
