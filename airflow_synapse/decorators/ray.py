@@ -5,9 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
-from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
+from airflow.sdk.bases.decorator import (
+    DecoratedOperator,
+    FParams,
+    FReturn,
+    Task,
+    task_decorator_factory,
+)
 
 from airflow_synapse.exceptions import ActionParamsError
 from airflow_synapse.operators.base import RayJobOperator
@@ -15,7 +22,6 @@ from airflow_synapse.operators.results import RayResultOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from airflow.sdk.bases.decorator import TaskDecorator
 
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.preparation import PreparedJob
@@ -143,12 +149,55 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@overload
+def ray_task(python_callable: Callable[FParams, FReturn]) -> Task[FParams, FReturn]: ...
+@overload
+def ray_task(
+    *,
+    multiple_outputs: bool | None = None,
+    requirements: Sequence[str] | str | os.PathLike[str] | None = None,
+    # Cluster
+    ray_conn_id: str = ...,
+    # Code and environment
+    working_dir: str | os.PathLike[str] | None = None,
+    requirements_file: str | os.PathLike[str] | None = None,
+    package_manager: str | None = None,
+    package_manager_options: Mapping[str, Any] | Sequence[str] | None = None,
+    wheels_dir: str | None = None,
+    env: Mapping[str, str] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    # Resources
+    num_cpus: float | str | None = None,
+    num_gpus: float | str | None = None,
+    memory: int | str | None = None,
+    resources: Mapping[str, float] | None = None,
+    label_selector: Mapping[str, str] | None = None,
+    # Job
+    metadata: Mapping[str, str] | None = None,
+    job_id: str | None = None,
+    # Waiting
+    wait_for_completion: bool = ...,
+    deferrable: bool | None = None,
+    poll_interval: float = ...,
+    job_timeout: float | timedelta | str | None = None,
+    pending_timeout: float | timedelta | str | None = None,
+    unreachable_timeout: float = ...,
+    # Logs and ends
+    stream_logs: bool = ...,
+    log_lines_per_second: float | None = None,
+    stop_on_kill: bool = ...,
+    reattach: bool = ...,
+    retry_user_errors: bool = ...,
+    **kwargs: Any,
+) -> Callable[[Callable[FParams, FReturn]], Task[FParams, FReturn]]: ...
 def ray_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,  # noqa: FBT001  # Airflow's signature
     **kwargs: Any,
-) -> TaskDecorator:
+) -> Any:
     """Make a task of a function, which runs as a Ray job: ``@task.ray``, or ``@ray_task``.
+
+    Type checkers know the arguments of this one, and take any of ``@task.ray``.
 
     :param python_callable: The function.
     :param multiple_outputs: Whether to push each key of a returned dict as an XCom of its own.

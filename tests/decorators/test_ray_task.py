@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import sys
+import typing
 import zipfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -193,3 +196,17 @@ def test_async_function_is_submitted_like_any(stub: StubDashboard, ti: TaskInsta
 def test_plain_call_outside_a_dag_is_the_function() -> None:
     """As with all TaskFlow functions, the function itself is at hand for tests."""
     assert add.function(1) == 6
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="overloads can be looked at since 3.11")
+def test_type_checkers_are_told_all_arguments() -> None:
+    """The decorator's signature for type checkers has every argument of the operator."""
+    with_arguments = typing.get_overloads(ray_task)[1]
+
+    told = inspect.signature(with_arguments).parameters
+    taken = inspect.signature(RayJobOperator.__init__).parameters
+    assert set(taken) - {"self"} <= set(told)
+    assert set(told) - set(taken) == {"multiple_outputs", "requirements"}
+    assert {name: told[name].annotation for name in taken if name != "self"} == {
+        name: parameter.annotation for name, parameter in taken.items() if name != "self"
+    }
