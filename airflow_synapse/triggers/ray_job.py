@@ -16,6 +16,7 @@ from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.lineage.job_facts import PAGE_KEY
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
@@ -51,7 +52,8 @@ class RayJobTrigger(BaseTrigger):
 
     The event is a dict with ``status`` (``SUCCEEDED``, ``FAILED``, ``STOPPED``, ``TIMEOUT``,
     ``NOT_FOUND``, ``UNREACHABLE`` or ``ERROR``), ``job_id``, ``message``, ``error_type``,
-    ``driver_exit_code``, and ``result`` if there is a small one.
+    ``driver_exit_code``, and ``result`` if there is a small one. What else there is in it is for
+    :class:`~airflow_synapse.lineage.job_facts.JobFacts`.
 
     :param job_id: The job's submission id.
     :param ray_conn_id: The connection of its cluster.
@@ -134,6 +136,8 @@ class RayJobTrigger(BaseTrigger):
                 self.log.exception("The watch of Ray job %s broke", self.job_id)
             cluster = connection.cluster.dashboard_url if connection else None
             event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
+        if connection is not None:
+            event[PAGE_KEY] = connection.job_page(self.job_id)
         self._has_fired = True
         if self.end_from_trigger and event["status"] == SUCCEEDED:
             yield TaskSuccessEvent()
