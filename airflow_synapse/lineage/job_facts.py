@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
-
-PAGE_KEY = "dashboard_url"
-"""In an event: the URL of the job's page in the Ray dashboard."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class JobFacts:
         return cls(
             job_id=str(event["job_id"]),
             cluster=_without_credentials(event.get("cluster")),
-            dashboard_url=_without_credentials(event.get(PAGE_KEY)),
+            dashboard_url=_without_credentials(event.get(DASHBOARD_URL_KEY)),
             status=event.get("status"),
             plugin=event.get("plugin"),
             action=event.get("action"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.rayjobs.models import PENDING, RUNNING
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -57,7 +58,12 @@ class OpenLineageFacets:
         return OperatorLineage(run_facets=run_facets)
 
     def get_openlineage_facets_on_failure(self, ti: Any) -> OperatorLineage[Any, Any] | None:
-        """Return the job as run facets, None if the task failed before there was one."""
+        """Return the job as run facets, None if the task failed before there was one.
+
+        Where its end was not seen, its status is left out: it is that of the last look.
+        """
+        if self._facts is not None and self._facts.status in (PENDING, RUNNING):
+            self._facts = replace(self._facts, status=None)
         return self.get_openlineage_facets_on_complete(ti)
 
 

@@ -22,7 +22,7 @@ from airflow_synapse.hooks.xcom_keys import (
     log_position,
 )
 from airflow_synapse.lineage.asset_events import tell_assets
-from airflow_synapse.lineage.job_facts import PAGE_KEY, JobFacts
+from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
@@ -296,14 +296,12 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         run = task_run(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
         prepared = self.prepare(executor, {**(self.metadata or {}), **run.metadata()})
-        cluster = executor.cluster.dashboard_url
+        cluster, given = executor.cluster.dashboard_url, self.job_id or None
         with executor:
             if self.reattach:
-                attempt = choose_attempt(
-                    run, executor.find_info, cluster=cluster, given=self.job_id or None
-                )
-            elif self.job_id:
-                attempt = Attempt(run.job_id(run.try_number, given=self.job_id))
+                attempt = choose_attempt(run, executor.find_info, cluster=cluster, given=given)
+            elif given:
+                attempt = Attempt(run.job_id(run.try_number, given=given))
             else:
                 attempt = Attempt(f"{run.job_id(run.try_number)}.{uuid.uuid4().hex[:8]}")
             if attempt.left_behind is not None and self.stop_on_kill:
@@ -394,7 +392,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
             hook.stop_and_tell(job_id, logger=self.log)
             raise
         event = event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
-        return {**event, PAGE_KEY: hook.job_page(job_id)}
+        return {**event, DASHBOARD_URL_KEY: hook.job_page(job_id)}
 
     def _show(self, lines: Sequence[str]) -> None:
         for line in lines:

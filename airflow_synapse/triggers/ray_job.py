@@ -16,7 +16,6 @@ from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
-from airflow_synapse.lineage.job_facts import PAGE_KEY
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
@@ -137,7 +136,7 @@ class RayJobTrigger(BaseTrigger):
             cluster = connection.cluster.dashboard_url if connection else None
             event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
         if connection is not None:
-            event[PAGE_KEY] = connection.job_page(self.job_id)
+            event[DASHBOARD_URL_KEY] = connection.job_page(self.job_id)
         self._has_fired = True
         if self.end_from_trigger and event["status"] == SUCCEEDED:
             yield TaskSuccessEvent()

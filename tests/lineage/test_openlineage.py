@@ -13,7 +13,11 @@ from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from airflow.providers.openlineage.plugins import macros
 from openlineage.client.serde import Serde
 
-from airflow_synapse.exceptions import AirflowSynapseError, RayJobEntrypointError
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayJobEntrypointError,
+    RayJobTimeoutError,
+)
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.rayjobs.results import result_file
 from airflow_synapse.sensors.ray_job import RayJobSensor
@@ -92,6 +96,19 @@ def test_failed_job_is_told_of(stub: StubDashboard, ti: TaskInstance) -> None:
         run(operator, ti)
 
     assert facts_in(told(operator, ti, failed=True))["status"] == "FAILED"
+
+
+def test_job_that_took_too_long_is_told_of(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Nobody saw it end, so there is no status, but a job."""
+    stub.script(runtime=NEVER, stop_delay=0.1)
+    operator = a_command(job_timeout=0.3)
+    with pytest.raises(RayJobTimeoutError):
+        run(operator, ti)
+
+    facts = facts_in(told(operator, ti, failed=True))
+
+    assert facts["jobId"] == ti.xcoms["job_id"]
+    assert "status" not in facts
 
 
 def test_task_without_a_job_tells_nothing(ti: TaskInstance) -> None:
