@@ -18,6 +18,7 @@ try:  # Airflow 3.2 moved these
         AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
+        TaskDeferred,
     )
 except ImportError:
     from airflow.exceptions import (  # type: ignore[no-redef]  # of Airflow 3.1
@@ -26,6 +27,7 @@ except ImportError:
         AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
+        TaskDeferred,
     )
 
 try:  # Airflow 3.3
@@ -44,6 +46,7 @@ __all__ = [
     "RetryPolicy",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "TaskDeferred",
     "aget_connection",
     "conf",
     "stats",

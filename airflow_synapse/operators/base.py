@@ -21,12 +21,15 @@ from airflow_synapse.hooks.xcom_keys import (
     LOG_POSITION_KEY,
     log_position,
 )
+from airflow_synapse.lineage.asset_events import tell_assets
+from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
-from airflow_synapse.operators.durations import to_number, to_seconds
+from airflow_synapse.operators.durations import deadlines_of, to_number, to_seconds
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.rayjobs.metrics import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
-from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.models import PENDING, JobInfo
 from airflow_synapse.version_compat import (
     AirflowFailException,
     TaskDeferralError,
@@ -45,7 +48,7 @@ _DEFERRAL_SLACK = 60.0
 calling us, and leave the job running."""
 
 
-class RayJobOperator(BaseOperator):
+class RayJobOperator(OpenLineageFacets, BaseOperator):
     """Submits one Ray job and, by default, waits for it. Subclasses say what the job runs.
 
     A job is submitted once per try, whatever dies in between: its id is made of the task run, and a
@@ -208,8 +211,9 @@ class RayJobOperator(BaseOperator):
         context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
         context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=hook.job_page(attempt.job_id))
         if not self.wait_for_completion:
+            tell_assets(context, self.outlets, self._facts)
             return attempt.job_id
-        deadlines = _deadlines(limits, attempt.found)
+        deadlines = deadlines_of(limits, attempt.found)
         if self.deferrable:
             return self._defer(context, attempt.job_id, deadlines)
         return self.execute_complete(context, self._watch(hook, attempt.job_id, deadlines))
@@ -222,13 +226,13 @@ class RayJobOperator(BaseOperator):
         """
         from airflow_synapse.triggers.events import error_of_event
 
+        self._facts = JobFacts.of_event(event)
         error = error_of_event(event)
         if error is None:
+            tell_assets(context, self.outlets, self._facts)
             return self.result_of(event)
-        page = context["ti"].xcom_pull(
-            task_ids=self.task_id, key=DASHBOARD_URL_KEY, map_indexes=context["ti"].map_index
-        )
-        self.log.info("The job's page in the Ray dashboard: %s", page)
+        if self._facts is not None:
+            self.log.info("The job's page in the Ray dashboard: %s", self._facts.dashboard_url)
         if isinstance(error, RayJobStoppedError):
             self._refuse_if_killed()
             raise AirflowFailException(str(error)) from error
@@ -258,6 +262,7 @@ class RayJobOperator(BaseOperator):
         except (TaskDeferralError, TaskDeferralTimeout) as exc:
             ti = context["ti"]
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
+            self._facts = JobFacts(job_id)
             will_retry = ti.try_number <= ti.max_tries
             if isinstance(exc, TaskDeferralTimeout) or not (will_retry and self.reattach):
                 self._hook().stop_and_tell(job_id, logger=self.log)
@@ -291,14 +296,12 @@ class RayJobOperator(BaseOperator):
         run = task_run(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
         prepared = self.prepare(executor, {**(self.metadata or {}), **run.metadata()})
+        cluster, given = executor.cluster.dashboard_url, self.job_id or None
         with executor:
             if self.reattach:
-                cluster = executor.cluster.dashboard_url
-                attempt = choose_attempt(
-                    run, executor.find_info, cluster=cluster, given=self.job_id or None
-                )
-            elif self.job_id:
-                attempt = Attempt(run.job_id(run.try_number, given=self.job_id))
+                attempt = choose_attempt(run, executor.find_info, cluster=cluster, given=given)
+            elif given:
+                attempt = Attempt(run.job_id(run.try_number, given=given))
             else:
                 attempt = Attempt(f"{run.job_id(run.try_number)}.{uuid.uuid4().hex[:8]}")
             if attempt.left_behind is not None and self.stop_on_kill:
@@ -313,12 +316,15 @@ class RayJobOperator(BaseOperator):
                 )
                 executor.metrics.count(SUBMISSIONS_ADOPTED)
             else:
+                prepared = with_parent_run(prepared, context["ti"], logger=self.log)
                 executor.submit_prepared(prepared, attempt.job_id)
                 executor.metrics.count(SUBMISSIONS_NEW)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, hook.ray_conn_id)
             if self._is_killed and self.stop_on_kill:
                 executor.stop_and_tell(attempt.job_id, logger=self.log)
                 self._refuse_if_killed()
+        info = attempt.found or JobInfo(attempt.job_id, PENDING, metadata=prepared.spec.metadata)
+        self._facts = JobFacts.of(info, cluster=cluster, page=hook.job_page(attempt.job_id))
         return attempt
 
     def _refuse_if_killed(self) -> None:
@@ -385,16 +391,9 @@ class RayJobOperator(BaseOperator):
         except RayJobTimeoutError:
             hook.stop_and_tell(job_id, logger=self.log)
             raise
-        return event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
+        event = event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
+        return {**event, DASHBOARD_URL_KEY: hook.job_page(job_id)}
 
     def _show(self, lines: Sequence[str]) -> None:
         for line in lines:
             self.log.info(line)  # a line of the job, not a format
-
-
-def _deadlines(limits: Mapping[str, float | None], found: JobInfo | None) -> dict[str, float]:
-    """Return when the limits pass, counted from the job's submission on."""
-    submitted = time.time()
-    if found is not None and found.start_time:
-        submitted = found.start_time / 1000
-    return {name: submitted + limit for name, limit in limits.items() if limit is not None}

@@ -1,11 +1,15 @@
-"""Durations and numbers as a DAG may give them, templates included. Pure."""
+"""Durations and numbers as a DAG may give them, templates included."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pendulum
+
+from airflow_synapse.rayjobs.models import JobInfo
 
 
 def to_seconds(value: Any, name: str) -> float | None:
@@ -52,3 +56,15 @@ def to_number(value: Any) -> Any:
         except ValueError:
             continue
     return value or None
+
+
+def deadlines_of(limits: Mapping[str, float | None], found: JobInfo | None) -> dict[str, float]:
+    """Return when the limits of a job pass, counted from its submission on.
+
+    :param limits: Seconds by the name of the user's limit, None for none.
+    :param found: The job, if it is not submitted just now.
+    """
+    submitted = time.time()
+    if found is not None and found.start_time:
+        submitted = found.start_time / 1000
+    return {name: submitted + limit for name, limit in limits.items() if limit is not None}

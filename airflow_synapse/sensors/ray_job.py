@@ -15,6 +15,9 @@ from airflow_synapse.hooks.xcom_keys import (
     LOG_POSITION_KEY,
     log_position,
 )
+from airflow_synapse.lineage.asset_events import tell_assets
+from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.lineage.openlineage import OpenLineageFacets
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.log_lines import LineAssembler
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
 
 
-class RayJobSensor(BaseSensorOperator):
+class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
     """Waits for a Ray job to succeed; fails when the job FAILED or was STOPPED.
 
     Killing the sensor does not stop the job: it belongs to somebody else.
@@ -147,7 +150,7 @@ class RayJobSensor(BaseSensorOperator):
             timeout=timedelta(seconds=self.timeout),
         )
 
-    def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
+    def poke(self, context: Context) -> bool:
         """Return whether the job has succeeded.
 
         :raises RayJobFailedError: if it FAILED.
@@ -163,18 +166,25 @@ class RayJobSensor(BaseSensorOperator):
                 last_lines = executor.get_last_lines(self.job_id)
         except AirflowSynapseError as exc:
             self._fail(exc)
-        error = error_of(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
+        cluster = executor.cluster.dashboard_url
+        self._facts = JobFacts.of(info, cluster=cluster, page=hook.job_page(self.job_id))
+        error = error_of(info, cluster=cluster, last_lines=last_lines)
         if error is not None:
             self._fail(error)
-        return info.status == SUCCEEDED
+        if info.status != SUCCEEDED:
+            return False
+        tell_assets(context, self.outlets, self._facts)
+        return True
 
-    def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002  # Airflow's signature
+    def execute_complete(self, context: Context, event: Any = None) -> None:
         """Turn the trigger's event into the end of the task."""
         from airflow_synapse.triggers.events import error_of_event
 
+        self._facts = JobFacts.of_event(event)
         error = error_of_event(event)
         if error is not None:
             self._fail(error)
+        tell_assets(context, self.outlets, self._facts)
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context

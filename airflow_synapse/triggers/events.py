@@ -12,6 +12,7 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import SUCCEEDED, TERMINAL_STATUSES, JobInfo
 
@@ -35,6 +36,7 @@ def event_of_end(
     :param result: ``{"result": …}`` if the job's result is small enough to travel along.
     """
     is_failure = info.status != SUCCEEDED
+    facts = JobFacts.of(info)
     return {
         "status": info.status,
         "job_id": info.job_id,
@@ -42,6 +44,9 @@ def event_of_end(
         "error_type": info.error_type,
         "driver_exit_code": info.driver_exit_code,
         "cluster": cluster,
+        "plugin": facts.plugin,
+        "action": facts.action,
+        "duration": facts.duration,
         "last_lines": [line[:_MAX_LINE] for line in last_lines] if is_failure else [],
         **(result or {}),
     }

@@ -51,7 +51,8 @@ class RayJobTrigger(BaseTrigger):
 
     The event is a dict with ``status`` (``SUCCEEDED``, ``FAILED``, ``STOPPED``, ``TIMEOUT``,
     ``NOT_FOUND``, ``UNREACHABLE`` or ``ERROR``), ``job_id``, ``message``, ``error_type``,
-    ``driver_exit_code``, and ``result`` if there is a small one.
+    ``driver_exit_code``, and ``result`` if there is a small one. What else there is in it is for
+    :class:`~airflow_synapse.lineage.job_facts.JobFacts`.
 
     :param job_id: The job's submission id.
     :param ray_conn_id: The connection of its cluster.
@@ -134,6 +135,8 @@ class RayJobTrigger(BaseTrigger):
                 self.log.exception("The watch of Ray job %s broke", self.job_id)
             cluster = connection.cluster.dashboard_url if connection else None
             event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
+        if connection is not None:
+            event[DASHBOARD_URL_KEY] = connection.job_page(self.job_id)
         self._has_fired = True
         if self.end_from_trigger and event["status"] == SUCCEEDED:
             yield TaskSuccessEvent()

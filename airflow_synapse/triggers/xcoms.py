@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 
@@ -17,7 +18,8 @@ async def get_xcom(task_instance: Any, key: str) -> Any:
     answer = await SUPERVISOR_COMMS.asend(GetXCom(key=key, **_place(task_instance)))
     if not isinstance(answer, XComResult) or answer.value is None:
         return None
-    return XCom.deserialize_value(answer)
+    # In a thread: an XCom backend may read a store, and Airflow's own imports its readers only now.
+    return await asyncio.to_thread(XCom.deserialize_value, answer)
 
 
 async def set_xcom(task_instance: Any, key: str, value: Any) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
+from airflow_synapse.version_compat import TaskDeferred
 from tests.operators.task_instance import TaskInstance
 
 if TYPE_CHECKING:

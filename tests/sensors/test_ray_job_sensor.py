@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_synapse.exceptions import (
     ExecutionError,
@@ -25,6 +24,7 @@ from airflow_synapse.version_compat import (
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferralError,
+    TaskDeferred,
 )
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer

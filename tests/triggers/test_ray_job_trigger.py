@@ -8,8 +8,12 @@ import time
 from typing import Any
 
 import pytest
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.serialization.serialized_objects import BaseSerialization
+
+try:
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+except ImportError:  # Airflow 3.1
+    from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
 
 from airflow_synapse.rayjobs.models import ACTION_KEY
 from airflow_synapse.rayjobs.results import result_file

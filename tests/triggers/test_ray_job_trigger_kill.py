@@ -17,8 +17,9 @@ from tests.support.stub_jobs import NEVER
 from tests.triggers.watching import connect, events_of, messages
 
 
-async def test_cancelled_trigger_leaves_the_job(stub: StubDashboard) -> None:
+async def test_cancelled_trigger_leaves_the_job(stub: StubDashboard, waits: Any) -> None:
     """A triggerer that restarts cancels its triggers: no event comes and the job runs on."""
+    waits.return_value = True
     stub.add_job("j", runtime=NEVER)
     trigger = RayJobTrigger("j")
     running = asyncio.create_task(events_of(trigger))
@@ -99,9 +100,10 @@ async def test_cancelled_trigger_finds_out_why_before_airflow_tells(
 
 
 async def test_cancelled_trigger_leaves_its_job_where_airflow_tells(
-    stub: StubDashboard, waits: Any
+    stub: StubDashboard, waits: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From Airflow 3.3 on only ``on_kill`` stops a job: a shutdown just cancels."""
+    monkeypatch.setattr(ray_job, "TRIGGERS_HAVE_ON_KILL", True)
     stub.add_job("j", runtime=NEVER)
     watching = asyncio.create_task(events_of(RayJobTrigger("j")))
     while stub.count(routes.AGENT_LOG) < 1:

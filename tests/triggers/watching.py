@@ -5,12 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import airflow
 import pytest  # noqa: TC002  # as every other test module has it
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 
 
+class ApiServer:
+    """Knows no connection. Airflow 3.1.0 asks for it in any case."""
+
+    async def asend(self, message: Any) -> ErrorResponse:
+        return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail=message.model_dump())
+
+
 def connect(monkeypatch: pytest.MonkeyPatch, url: str, **fields: Any) -> None:
+    if airflow.__version__ == "3.1.0":
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", ApiServer(), raising=False)
     connection = {"conn_type": "ray", "host": url, **fields}
     monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
 

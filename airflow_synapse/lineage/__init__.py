@@ -1,0 +1,1 @@
+"""What others learn of the jobs behind tasks: by Airflow's asset events and by OpenLineage."""
