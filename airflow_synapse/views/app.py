@@ -33,13 +33,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-_templates = Environment(
+_template = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-)
+).get_template("job.html")
+"""Read here, where no event loop waits for the file."""
 
 _MAY_SEE = [
     Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)),
@@ -66,8 +67,7 @@ async def show_task(
     """
     index = int(map_index) if map_index.isdecimal() else -1
     page = await _page(TaskPlace(dag_id, run_id, task_id, index))
-    template = _templates.get_template("job.html")
-    return HTMLResponse(template.render(page=page, version=__version__), headers=_HEADERS)
+    return HTMLResponse(_template.render(page=page, version=__version__), headers=_HEADERS)
 
 
 async def _page(place: TaskPlace) -> Page:
