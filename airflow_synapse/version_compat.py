@@ -49,6 +49,7 @@ __all__ = [
     "TaskDeferred",
     "aget_connection",
     "conf",
+    "connection_on_api_server",
     "stats",
 ]
 
@@ -75,6 +76,25 @@ async def aget_connection(conn_id: str) -> Connection:
 
     connection: Connection = await Connection.async_get(conn_id)
     return connection
+
+
+def connection_on_api_server(conn_id: str, *, dag_id: str) -> Any:
+    """Return a connection as the API server finds it, in database, environment or backend, or None.
+
+    :param dag_id: Who asks: Airflow 3.2 and newer can have connections of one team's DAGs only.
+    """
+    from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # lazy
+    from airflow.models.connection import Connection
+
+    options = {}
+    if conf.getboolean("core", "multi_team", fallback=False):
+        from airflow.models.dag import DagModel
+
+        options["team_name"] = DagModel.get_team_name(dag_id)
+    try:
+        return Connection.get_connection_from_secrets(conn_id, **options)
+    except (AirflowNotFoundException, PermissionError):  # none, or a backend refuses it
+        return None
 
 
 def stats(*, in_triggerer: bool = False) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_synapse.exceptions import JobIdConflictError
+from airflow_synapse.hooks.job_metadata import task_metadata
 from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
 
@@ -60,10 +61,7 @@ class TaskRun:
     def metadata(self) -> dict[str, str]:
         """Return what goes into the job's metadata, to be read in the Ray dashboard."""
         return {
-            "airflow_dag_id": self.dag_id,
-            "airflow_run_id": self.run_id,
-            "airflow_task_id": self.task_id,
-            "airflow_map_index": str(self.map_index),
+            **task_metadata(self.dag_id, self.run_id, self.task_id, self.map_index),
             "airflow_try_number": str(self.try_number),
             **self._since_clear(),
             **self._beside_clear(),

@@ -12,6 +12,7 @@ from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, 
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import (
     DASHBOARD_URL_KEY,
+    JOB_ID_KEY,
     LOG_POSITION_KEY,
     log_position,
 )
@@ -105,6 +106,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the job, in the triggerer if deferrable."""
         page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=self.job_id)
         context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=page)
         if self.deferrable:
             if self.stream_logs:

@@ -15,7 +15,7 @@ from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
@@ -67,7 +67,7 @@ class RayJobTrigger(BaseTrigger):
         default as ``[ray] log_lines_per_second`` says.
     :param end_from_trigger: Whether to end the task here if the job SUCCEEDED.
     :param is_first: Whether no worker has had the task before, so that the trigger tells for the link
-        where the job's page is.
+        and the Ray view which job it is.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class RayJobTrigger(BaseTrigger):
         """Keep in XCom what a worker would have kept before it deferred."""
         place = self.task_instance
         if place is not None:
+            await set_xcom(place, JOB_ID_KEY, self.job_id)
             await set_xcom(place, DASHBOARD_URL_KEY, connection.job_page(self.job_id))
 
     async def _watch(self, connection: RayConnection) -> Event:

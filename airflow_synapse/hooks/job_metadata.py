@@ -1,0 +1,13 @@
+"""By which metadata a job tells for which task instance it was submitted. Pure."""
+
+from __future__ import annotations
+
+
+def task_metadata(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, str]:
+    """Return Airflow's ids of a task instance as a job carries them."""
+    return {
+        "airflow_dag_id": dag_id,
+        "airflow_run_id": run_id,
+        "airflow_task_id": task_id,
+        "airflow_map_index": str(map_index),
+    }

@@ -1,0 +1,1 @@
+"""The tab "Ray job" of a task instance in Airflow's UI."""

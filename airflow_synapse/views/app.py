@@ -1,0 +1,107 @@
+"""The web app of the Ray view: who may see a page, where its parts come from, and its headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from airflow_synapse import __version__
+from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.version_compat import connection_on_api_server
+from airflow_synapse.views import notices
+from airflow_synapse.views.job_look import look_at_job
+from airflow_synapse.views.page import Page, page_of_job, page_of_notice
+from airflow_synapse.views.task_record import TaskPlace, TaskRecord, read_task
+
+_HERE = Path(__file__).parent
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+_template = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("job.html")
+"""Read here, where no event loop waits for the file."""
+
+_MAY_SEE = [
+    Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)),
+    Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_LOGS)),
+]
+"""A page may be seen by who may see the task instance and its logs."""
+
+
+def create_app() -> FastAPI:
+    """Return the app that Airflow's API server mounts."""
+    app = FastAPI(title="Ray job", docs_url=None, redoc_url=None, openapi_url=None)
+    app.get("/tasks/{dag_id}", dependencies=_MAY_SEE)(show_task)
+    app.mount("/static", StaticFiles(directory=_HERE / "static"))
+    return app
+
+
+async def show_task(
+    dag_id: str, run_id: str = "", task_id: str = "", map_index: str = ""
+) -> HTMLResponse:
+    """Answer with the page of a task instance's job.
+
+    :param map_index: Anything but a number is -1: of a task that is not mapped, Airflow's UI sends
+        its placeholder.
+    """
+    index = int(map_index) if map_index.isdecimal() else -1
+    page = await _page(TaskPlace(dag_id, run_id, task_id, index))
+    return HTMLResponse(_template.render(page=page, version=__version__), headers=_HEADERS)
+
+
+async def _page(place: TaskPlace) -> Page:
+    task = await to_thread.run_sync(read_task, place)
+    if task is None:
+        return page_of_notice(notices.NO_TASK)
+    notice = notices.notice_of_task(task)
+    if notice is not None or task.job_id is None or task.ray_conn_id is None:
+        return page_of_notice(notice or notices.NO_TASK, task)
+    try:
+        connection = await to_thread.run_sync(_connection, task.ray_conn_id, place.dag_id)
+    except AirflowSynapseError as exc:
+        return page_of_notice(notices.notice_of_error(exc), task)
+    if connection is None:
+        return page_of_notice(notices.no_connection(task.ray_conn_id), task)
+    return await _page_of_job(place, task, task.job_id, connection)
+
+
+def _connection(conn_id: str, dag_id: str) -> RayConnection | None:
+    conn = connection_on_api_server(conn_id, dag_id=dag_id)
+    return None if conn is None else read_connection(conn)
+
+
+async def _page_of_job(
+    place: TaskPlace, task: TaskRecord, job_id: str, connection: RayConnection
+) -> Page:
+    try:
+        look = await look_at_job(connection.cluster, job_id)
+    except AirflowSynapseError as exc:
+        return page_of_notice(notices.notice_of_error(exc), task, connection)
+    info = look.info
+    if info is None:
+        notice = notices.unknown_job(connection.cluster.dashboard_url)
+        return page_of_notice(notice, task, connection)
+    if task.submits and not place.metadata().items() <= info.metadata.items():
+        return page_of_notice(notices.foreign_job(), task)
+    return page_of_job(look, info, task=task, connection=connection)

@@ -1,0 +1,88 @@
+"""Asks a cluster about one job, once and quickly, for somebody who looks at a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from anyio import fail_after
+
+from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.log_lines import LineAssembler
+from airflow_synapse.rayjobs.log_reading import driver_log
+from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+
+LOG_LINES = 200
+"""How many lines of the log's end are shown."""
+
+_MAX_LOG_BYTES = 256 * 1024
+_MAX_LINE = 2000
+_REQUEST_TIMEOUT = 5.0
+"""Seconds that the answer about the job may take at most, and again its log."""
+
+_CONTROLS = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colors and other ANSI sequences
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links of terminals
+    r"|[\x00-\x08\x0b-\x1f\x7f]"
+)
+
+
+@dataclass(frozen=True)
+class JobLook:
+    """What the cluster told.
+
+    :param info: The job, None if the cluster does not know it.
+    :param log: The last lines of its log, fit to be shown.
+    :param log_problem: Why there is no log, as a sentence.
+    """
+
+    info: JobInfo | None
+    log: tuple[str, ...] = ()
+    log_problem: str = ""
+
+
+async def look_at_job(cluster: RayCluster, job_id: str) -> JobLook:
+    """Return what the cluster tells about the job now.
+
+    :raises AirflowSynapseError: if it can't be asked.
+    """
+    timeout = min(cluster.request_timeout, _REQUEST_TIMEOUT)
+    async with RayJobClient(replace(cluster, request_timeout=timeout)) as client:
+        info = await client.find_info(job_id)
+        if info is None:
+            return JobLook(info=None)
+        if info.driver_node_id is None:
+            return JobLook(info, log_problem="The job has no log, as no node runs it.")
+        try:
+            with fail_after(timeout):
+                return JobLook(info, log=tuple(await _read_tail(client, info)))
+        except TimeoutError:
+            problem = f"The cluster did not send the log within {timeout:g} s."
+        except AirflowSynapseError as exc:
+            problem = str(exc)
+        return JobLook(info, log_problem=problem)
+
+
+async def _read_tail(client: RayJobClient, info: JobInfo) -> Sequence[str]:
+    tail = bytearray()
+    chunks = client.read_file(info, driver_log(info.job_id), last_lines=LOG_LINES)
+    is_cut = False
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            tail += chunk
+            is_cut = is_cut or len(tail) > _MAX_LOG_BYTES
+            del tail[:-_MAX_LOG_BYTES]
+    assembler = LineAssembler()
+    lines = [*assembler.feed(bytes(tail), now=0.0), *assembler.flush()]
+    if is_cut and len(lines) > 1:
+        del lines[0]  # its beginning is missing
+    return [_fit(line) for line in lines[-LOG_LINES:]]
+
+
+def _fit(line: str) -> str:
+    """Return a line without what only a terminal understands, and not endlessly long."""
+    text = _CONTROLS.sub("", line)
+    return text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"

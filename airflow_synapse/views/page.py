@@ -1,0 +1,185 @@
+"""What the page of a job shows. Pure; the template only lays it out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_synapse.exceptions import RayJobFailedError
+from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, SPEC_KEY, JobInfo
+from airflow_synapse.views.job_look import JobLook
+from airflow_synapse.views.notices import FINISHED_STATES, LATER, SOON, Notice
+from airflow_synapse.views.secret_values import hider_of
+from airflow_synapse.views.task_record import TaskRecord
+
+_INTERNAL = frozenset({SPEC_KEY, OWNER_KEY})
+"""Metadata that tells people nothing."""
+
+_LONGEST_TEXT = 8000
+_LABELS = {
+    "num_cpus": "CPUs",
+    "num_gpus": "GPUs",
+    "memory": "memory",
+    "custom_resources": "resources",
+    "label_selector": "labels",
+}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link out of Airflow."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template lays out; all texts are still to be escaped.
+
+    :param refresh: Seconds after which to look again, 0 for never.
+    :param facts: Label and value of what is told about the job in a word.
+    :param error: Ray's words about a job that did not succeed, and what they mean.
+    """
+
+    refresh: float = 0.0
+    job_id: str = ""
+    status: str = ""
+    remark: str = ""
+    notice: Notice | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    error: tuple[str, ...] = ()
+    entrypoint: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    log: tuple[str, ...] | None = None
+    log_problem: str = ""
+    links: tuple[Link, ...] = ()
+
+
+def page_of_notice(
+    notice: Notice, task: TaskRecord | None = None, connection: RayConnection | None = None
+) -> Page:
+    """Return the page that says why there is no job to see, and what is known all the same."""
+    job_id = (task.job_id if task else None) or ""
+    facts = [("Connection", task.ray_conn_id or "")] if task and job_id else []
+    return Page(
+        refresh=notice.refresh,
+        notice=notice,
+        job_id=job_id,
+        facts=tuple(fact for fact in facts if fact[1]),
+        links=_links(connection, job_id) if connection and job_id else (),
+    )
+
+
+def page_of_job(
+    look: JobLook, info: JobInfo, *, task: TaskRecord, connection: RayConnection
+) -> Page:
+    """Return the page of a job.
+
+    :param look: What the cluster told.
+    :param info: The job in it.
+    """
+    hide = hider_of(connection.cluster)
+    return Page(
+        refresh=_refresh(info, task),
+        job_id=info.job_id,
+        status=info.status,
+        remark=hide(info.message or "") if info.status == PENDING else "",
+        facts=_facts(info, task),
+        error=tuple(hide(_fit(text)) for text in _error(look, info, connection)),
+        entrypoint=hide(_fit(info.entrypoint)),
+        metadata=_metadata(info, hide),
+        log=None if look.log_problem else tuple(map(hide, look.log)),
+        log_problem=hide(look.log_problem),
+        links=_links(connection, info.job_id),
+    )
+
+
+def _refresh(info: JobInfo, task: TaskRecord) -> float:
+    if not info.is_terminal:
+        return SOON
+    return 0.0 if task.state in FINISHED_STATES else LATER
+
+
+def _facts(info: JobInfo, task: TaskRecord) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("Submitted", _moment(info.start_time)),
+        ("Ended", _moment(info.end_time)),
+        ("Duration", _duration(info)),
+        ("Asked for", _resources(task.resources)),
+        ("Connection", task.ray_conn_id or ""),
+    ]
+    return tuple((label, value) for label, value in facts if value)
+
+
+def _error(look: JobLook, info: JobInfo, connection: RayConnection) -> list[str]:
+    """Return what the end of the job means, its facts first."""
+    error = error_of(info, cluster=connection.cluster.dashboard_url, last_lines=look.log or ("",))
+    if error is None:
+        return []
+    if not isinstance(error, RayJobFailedError):
+        return [info.message or "Somebody or something stopped the job."]
+    facts = [info.error_type or ""]
+    if info.driver_exit_code is not None:
+        facts.append(f"exit code {info.driver_exit_code}")
+    texts = [
+        ", ".join(filter(None, facts)),
+        error.message_without_log(),
+        error.hint or error.default_hint,
+    ]
+    return [text for text in texts if text]
+
+
+def _metadata(info: JobInfo, hide: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
+    pairs = sorted((name, value) for name, value in info.metadata.items() if name not in _INTERNAL)
+    return tuple((hide(str(name)), hide(_fit(str(value)))) for name, value in pairs)
+
+
+def _links(connection: RayConnection, job_id: str) -> tuple[Link, ...]:
+    links = (
+        Link("Job in the Ray dashboard", connection.job_page(job_id)),
+        Link("Ray dashboard", f"{connection.dashboard_url}/"),
+    )
+    return tuple(link for link in links if link.url.startswith(("http://", "https://")))
+
+
+def _fit(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
+def _moment(milliseconds: int | None) -> str:
+    if not milliseconds:
+        return ""
+    moment = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _duration(info: JobInfo) -> str:
+    if not info.start_time:
+        return ""
+    end = info.end_time or time.time() * 1000
+    minutes, seconds = divmod(max(0, round((end - info.start_time) / 1000)), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours} h" if hours else "", f"{minutes} min" if hours or minutes else ""]
+    text = " ".join([*filter(None, parts), f"{seconds} s"])
+    return text if info.end_time else f"{text} so far"
+
+
+def _resources(resources: Mapping[str, Any]) -> str:
+    return " · ".join(
+        f"{_LABELS[name]} {_amount(name, value)}" for name, value in resources.items()
+    )
+
+
+def _amount(name: str, value: Any) -> str:
+    if name == "memory" and isinstance(value, (int, float)):
+        return f"{value / 1024**3:.3g} GiB"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {amount}" for key, amount in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,64 @@
+"""The plugin by which Airflow's UI gets the tab "Ray job".
+
+Airflow imports it in every process, workers and DAG processors included. So it loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+_URL_PREFIX = "/ray-job"
+
+_Message = MutableMapping[str, Any]
+_App = Callable[
+    [_Message, Callable[[], Awaitable[_Message]], Callable[[_Message], Awaitable[None]]],
+    Awaitable[None],
+]
+
+
+class RayViewApp:
+    """The web app of the view, imported when somebody first asks for a page."""
+
+    async def __call__(
+        self,
+        scope: _Message,
+        receive: Callable[[], Awaitable[_Message]],
+        send: Callable[[_Message], Awaitable[None]],
+    ) -> None:
+        """Answer a request."""
+        import asyncio
+
+        app = await asyncio.to_thread(_load_app)
+        await app(scope, receive, send)
+
+
+@cache
+def _load_app() -> _App:
+    from airflow_synapse.views.app import create_app
+
+    return create_app()
+
+
+class RayViewPlugin(AirflowPlugin):
+    """A tab of each task instance, and the app that serves it."""
+
+    name = "ray_job_view"
+    fastapi_apps = [  # noqa: RUF012  # as Airflow declares it
+        {"app": RayViewApp(), "url_prefix": _URL_PREFIX, "name": "Ray job"}
+    ]
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Ray job",
+            # Below the base URL of the UI, as it has no slash in front.
+            "href": (
+                f"{_URL_PREFIX[1:]}/tasks/{{DAG_ID}}"
+                "?run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
+            ),
+            "destination": "task_instance",
+            "url_route": "ray_job",
+        }
+    ]

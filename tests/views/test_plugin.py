@@ -1,0 +1,58 @@
+"""The plugin as Airflow loads it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+from airflow.plugins_manager import AirflowPlugin
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from airflow_synapse.views.plugin import RayViewPlugin
+
+_SCRIPT = """
+import json, sys
+import airflow.plugins_manager
+before = set(sys.modules)
+import airflow_synapse.views.plugin
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_entry_point_leads_here() -> None:
+    """Airflow finds the plugin by its entry point, once."""
+    entries = [e for e in entry_points(group="airflow.plugins") if "synapse" in e.value]
+
+    assert [entry.load() for entry in entries] == [RayViewPlugin]
+    assert issubclass(RayViewPlugin, AirflowPlugin)
+
+
+def test_plugin_costs_nothing() -> None:
+    """Every Airflow process imports the plugin, and with it nothing but its own module."""
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, check=True)
+
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert set(loaded) <= {
+        "airflow_synapse",
+        "airflow_synapse.views",
+        "airflow_synapse.views.plugin",
+    }
+
+
+def test_view_leads_to_the_app() -> None:
+    """The tab's address is below the prefix at which Airflow mounts the app."""
+    (view,) = RayViewPlugin.external_views
+    (app,) = RayViewPlugin.fastapi_apps
+    api_server = Starlette()
+    api_server.mount(app["url_prefix"], app["app"])
+
+    with TestClient(api_server) as client:
+        page = client.get("/" + view["href"].format(DAG_ID=1, RUN_ID=2, TASK_ID=3, MAP_INDEX=4))
+        script = client.get(app["url_prefix"] + "/static/view.js")
+
+    assert page.status_code == 401
+    assert script.status_code == 200
+    assert view["destination"] == "task_instance"
