@@ -134,12 +134,11 @@ class _Diagnosis:
     def __init__(self, client: RayJobClient, job_timeout: float) -> None:
         self._client = client
         self._job_timeout = job_timeout
-        self._marker = uuid.uuid4().hex
-        self._job_id = f"airflow-synapse-check-{self._marker}"
+        self._job_id, self._marker = _new_names()
         self._answers = False
         self._version = ""
         self._is_let_in = False
-        self._package_is_there = False
+        self._action: PreparedJob | None = None  # once its package is there
         self._job: JobInfo | None = None
 
     def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Outcome]], str], ...]:
@@ -200,16 +199,16 @@ class _Diagnosis:
 
     async def _upload(self) -> _Outcome:
         self._need_to_be_let_in()
-        job = self._test_action()
+        job = await asyncio.to_thread(self._test_action)  # it reads files
         for package in job.packages:
             await submission.upload(self._client, package)
-        self._package_is_there = True
+        self._action = job
         return _Outcome("The dashboard took a package.")
 
     async def _run_job(self) -> _Outcome:
         """Run the test action or, where its package could not be sent, a command."""
         self._need_to_be_let_in()
-        job = self._test_action() if self._package_is_there else self._test_command()
+        job = self._action or self._test_command()
         await submission.submit(self._client, job.spec, self._job_id)
         began = time.monotonic()
         self._job = info = await self._ended(began + self._job_timeout)
@@ -221,7 +220,7 @@ class _Diagnosis:
         error = error_of(info, cluster=self._url, last_lines=lines)
         if error is not None:
             raise error
-        what = "A plugin action" if self._package_is_there else "A command (without a package)"
+        what = "A plugin action" if self._action else "A command (without a package)"
         return _Outcome(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
 
     async def _read_by_agent(self) -> _Outcome:
@@ -255,7 +254,7 @@ class _Diagnosis:
 
     async def _read_result(self) -> _Outcome:
         info = self._need_a_job_that_ran()
-        if not self._package_is_there:
+        if self._action is None:
             raise _NotTriedError("the package upload")
         document = await read_result(self._client, info)
         if document != {"result": self._marker}:
@@ -308,6 +307,12 @@ class _Diagnosis:
             reason=f"takes a second, but is still {info.status} after {self._job_timeout:g} s",
             hint=hint,
         )
+
+
+def _new_names() -> tuple[str, str]:
+    """Return an id for the test job, and what it is to print and return, which its id does not tell."""
+    name = uuid.uuid4().hex
+    return f"airflow-synapse-check-{name[:12]}", name[12:]
 
 
 def _nothing_special() -> JobRequest:
