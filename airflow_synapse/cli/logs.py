@@ -64,9 +64,8 @@ def _tell_end(info: JobInfo, cluster: str, last_lines: deque[str]) -> int:
 
 def _tell_if_it_never_ran(info: JobInfo) -> None:
     if info.driver_node_id is None:
-        tell(
-            f"Ray job {info.job_id} is {info.status} and has no log yet. {info.message or ''}".strip()
-        )
+        yet = "no log" if info.is_terminal else "no log yet"
+        tell(f"Ray job {info.job_id} is {info.status} and has {yet}. {info.message or ''}".strip())
 
 
 def _print_tail(executor: RayJobExecutor, job_id: str, count: int) -> int:

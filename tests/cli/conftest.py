@@ -28,7 +28,7 @@ Airflow = Callable[..., Ended]
 
 @pytest.fixture
 def airflow_cli(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Airflow]:
     """``airflow_cli("ray", "list")`` does in this process what ``airflow ray list`` does."""
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # commands set it
@@ -36,14 +36,14 @@ def airflow_cli(
     level = ours.level
 
     def run(*words: str) -> Ended:
-        capsys.readouterr()
+        capsysbinary.readouterr()
         code = 0
         try:
             args = get_parser().parse_args(words)
             args.func(args)
         except SystemExit as end:
             code = int(end.code or 0)
-        out, err = capsys.readouterr()
+        out, err = (text.decode("utf-8", "surrogateescape") for text in capsysbinary.readouterr())
         return Ended(code, out, err)
 
     yield run
