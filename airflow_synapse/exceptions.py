@@ -128,18 +128,22 @@ class RayJobFailedError(ExecutionError):
     default_hint = "Ray's message and the job's log tell more."
 
     def sentence(self) -> str:
+        text = self.verdict()
+        if self.last_lines:
+            text += f"\nThe last {len(self.last_lines)} lines of its log:\n" + "\n".join(
+                f"    {line}" for line in self.last_lines
+            )
+        return text
+
+    def verdict(self) -> str:
+        """Return the sentence less the log, for who has seen that."""
         facts = [f"error type {self.error_type}" if self.error_type else ""]
         facts.append(f"exit code {self.exit_code}" if self.exit_code is not None else "")
         told = ", ".join(fact for fact in facts if fact)
         text = f"{self.subject} FAILED" + (f" ({told})" if told else "")
         message = self.message_without_log()
         text += f": {message}" if message else "."
-        text += f"\n{self.hint or self.default_hint}"
-        if self.last_lines:
-            text += f"\nThe last {len(self.last_lines)} lines of its log:\n" + "\n".join(
-                f"    {line}" for line in self.last_lines
-            )
-        return text
+        return f"{text}\n{self.hint or self.default_hint}"
 
     def message_without_log(self) -> str:
         """Return Ray's message, less the copy of the log's end that Ray puts into it.

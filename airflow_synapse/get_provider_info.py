@@ -69,6 +69,8 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "ray", "class-name": "airflow_synapse.decorators.ray.ray_task"}
         ],
+        # Airflow 3.2 and newer; 3.1 does not look at it.
+        "cli": ["airflow_synapse.cli.definition.get_ray_cli_commands"],
         "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],
         "connection-types": [_connection_type()],
         "config": {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 try:  # Airflow 3.2 moved these
     from airflow.sdk.exceptions import (
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
         TaskDeferralError,
@@ -21,8 +22,9 @@ try:  # Airflow 3.2 moved these
         TaskDeferred,
     )
 except ImportError:
-    from airflow.exceptions import (  # type: ignore[no-redef]  # of Airflow 3.1
+    from airflow.exceptions import (  # type: ignore[no-redef, attr-defined]  # of Airflow 3.1
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
         TaskDeferralError,
@@ -40,6 +42,7 @@ __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
     "TRIGGERS_RENDER_TEMPLATES",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "RetryDecision",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.log_follower import Emit
 from airflow_synapse.rayjobs.log_lines import LineAssembler
-from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines
+from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines, read_log
 from airflow_synapse.rayjobs.metrics import NO_METRICS, Metrics
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
@@ -118,17 +119,32 @@ class BaseRayExecutor(ABC):
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayLogNotFoundError: if the log or its node is gone.
         """
+        log_bytes = bytearray()
+        info = self.copy_log(job_id, log_bytes.extend)
+        if info.driver_node_id is None:
+            return info.message or ""
+        return log_bytes.decode("utf-8", "backslashreplace")
 
-        async def read(client: RayJobClient) -> str:
+    def copy_log(
+        self, job_id: str, write: Callable[[bytes], object], *, last_lines: int | None = None
+    ) -> JobInfo:
+        """Hand the bytes of the job's log so far to ``write``, however many, and return the job.
+
+        :param write: Takes the next bytes, on another thread. A job that never ran has none.
+        :param last_lines: Only so many lines from the end.
+        :raises RayJobNotFoundError: if the cluster does not know the job.
+        :raises RayLogNotFoundError: if the log or its node is gone.
+        """
+
+        async def copy(client: RayJobClient) -> JobInfo:
             info = await client.get_info(job_id)
-            if info.driver_node_id is None:
-                return info.message or ""
-            log_bytes = bytearray()
-            async for chunk in read_from(client, info, 0):
-                log_bytes += chunk
-            return log_bytes.decode("utf-8", "backslashreplace")
+            if info.driver_node_id is not None:
+                async with aclosing(read_log(client, info, last_lines=last_lines)) as chunks:
+                    async for chunk in chunks:
+                        await asyncio.to_thread(write, chunk)
+            return info
 
-        return self._call(read, is_bounded=False)
+        return self._call(copy, is_bounded=False)
 
     def get_last_lines(self, job_id: str) -> list[str]:
         """Return the last lines of the job's log, or of Ray's message if it never had one."""
@@ -138,9 +154,10 @@ class BaseRayExecutor(ABC):
 
         return self._call(read)
 
-    def stream_logs(self, job_id: str) -> Iterator[str]:
+    def stream_logs(self, job_id: str, *, log_position: int = 0) -> Iterator[str]:
         """Yield the lines of the job's log as they appear, until it has ended and all are out.
 
+        :param log_position: The byte of the log to start from.
         :raises RayJobNotFoundError: if the cluster does not know the job.
         """
         batches: queue.Queue[Sequence[str] | None] = queue.Queue(_MAX_BATCHES)
@@ -154,7 +171,7 @@ class BaseRayExecutor(ABC):
                     is_taken = True
 
         with start_blocking_portal() as portal:
-            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL)
+            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL, log_position=log_position)
             watch = portal.start_task_soon(self._watch, job_id, options, hand_over, log)
             watch.add_done_callback(lambda _: hand_over(None))
             try:

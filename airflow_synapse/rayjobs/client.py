@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -36,6 +36,9 @@ from airflow_synapse.rayjobs.metrics import NO_METRICS, REQUESTS, Metrics
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
 from airflow_synapse.rayjobs.tls import tls_context
+
+UploadProgress = Callable[[int, int], None]
+"""Takes how many bytes of a package were sent, and how many there are. Has to be quick."""
 
 _UPLOAD_CHUNK = 256 * 1024
 _NO_TIMEOUT = "86400"
@@ -191,10 +194,12 @@ class RayJobClient:
         except AbsentError:
             return False
 
-    async def upload_package(self, uri: str, path: Path) -> None:
+    async def upload_package(
+        self, uri: str, path: Path, *, on_progress: UploadProgress | None = None
+    ) -> None:
         """Send a package file. It may take as long as bytes go out every ``request_timeout``."""
-        progress = _Progress()
         size = (await asyncio.to_thread(path.stat)).st_size
+        progress = _Progress(size, on_progress)
         upload = asyncio.ensure_future(self._put_package(uri, path, size, progress))
         try:
             while not upload.done():
@@ -353,7 +358,23 @@ class RayJobClient:
 
 
 class _Progress:
-    chunks = 0
+    """How far an upload is.
+
+    :param size: Bytes to send.
+    :param tell: Who wants to know.
+    """
+
+    def __init__(self, size: int, tell: UploadProgress | None) -> None:
+        self.chunks = 0
+        self._sent = 0
+        self._size = size
+        self._tell = tell
+
+    def add(self, count: int) -> None:
+        self.chunks += 1
+        self._sent += count
+        if self._tell is not None:
+            self._tell(self._sent, self._size)
 
 
 def _package_path(uri: str) -> str:
@@ -365,4 +386,4 @@ async def _file_chunks(path: Path, progress: _Progress) -> AsyncIterator[bytes]:
     with await asyncio.to_thread(path.open, "rb") as file:
         while chunk := await asyncio.to_thread(file.read, _UPLOAD_CHUNK):
             yield chunk
-            progress.chunks += 1
+            progress.add(len(chunk))

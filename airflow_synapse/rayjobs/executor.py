@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,8 @@ from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.client import RayJobClient, UploadProgress
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.packages import Package
 from airflow_synapse.rayjobs.preparation import (
     JobRequest,
     PluginSource,
@@ -30,11 +26,11 @@ from airflow_synapse.rayjobs.resources import Resources
 
 __all__ = ["BaseRayExecutor", "RayJobExecutor"]
 
-log = logging.getLogger(__name__)
-
 
 class RayJobExecutor(BaseRayExecutor):
     """Runs a plugin's actions, and shell commands, as Ray jobs.
+
+    How far an upload is, :attr:`on_upload` is told, on another thread.
 
     :param dashboard_url: e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
     :param working_dir: The plugin's folder, or a ``.zip`` URI that the cluster can read: then no
@@ -122,6 +118,7 @@ class RayJobExecutor(BaseRayExecutor):
             label_selector=label_selector,
         )
         self.metadata = dict(metadata or {})
+        self.on_upload: UploadProgress | None = None
 
     def submit(
         self,
@@ -203,23 +200,11 @@ class RayJobExecutor(BaseRayExecutor):
                 submission.refuse_other(client, known, job.spec)
                 return job_id
             for package in job.packages:
-                await _upload(client, package)
+                await submission.upload(client, package, on_progress=self.on_upload)
             await submission.submit(client, job.spec, job_id)
             return job_id
 
         return self._call(send, is_bounded=False)
-
-
-async def _upload(client: RayJobClient, package: Package) -> None:
-    if await client.has_package(package.uri):
-        return
-    stack = ExitStack()
-    try:
-        path = await asyncio.to_thread(stack.enter_context, package.zipped())
-        log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
-        await client.upload_package(package.uri, path)
-    finally:
-        await asyncio.to_thread(stack.close)
 
 
 def _path(path: str | Path | None) -> str | None:

@@ -62,6 +62,22 @@ async def read_from(
             yield chunk
 
 
+async def read_log(
+    client: RayJobClient, info: JobInfo, *, last_lines: int | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a job's log to its present end, all or those of its last lines.
+
+    :raises RayLogNotFoundError: if there is no log.
+    """
+    if last_lines is None:
+        source = read_from(client, info, 0)
+    else:
+        source = client.read_file(info, driver_log(info.job_id), last_lines=last_lines)
+    async with aclosing(source) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
 async def _without(
     chunks: AsyncGenerator[bytes, None], position: int, info: JobInfo
 ) -> AsyncGenerator[bytes, None]:

@@ -1,9 +1,11 @@
-"""A job is started at most once, and is seen to be stopped."""
+"""A job is started at most once, its packages are sent once, and it is seen to be stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from contextlib import ExitStack
 
 import aiohttp
 
@@ -14,12 +16,30 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.answers import IdInUseError
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.client import RayJobClient, UploadProgress
 from airflow_synapse.rayjobs.models import PENDING, STOPPED, JobInfo, JobSpec
+from airflow_synapse.rayjobs.packages import Package
 from airflow_synapse.rayjobs.retries import Backoff
+
+log = logging.getLogger(__name__)
 
 STOP_POLL_INTERVAL = 0.3
 """Seconds between two looks whether a job that was asked to stop has ended."""
+
+
+async def upload(
+    client: RayJobClient, package: Package, *, on_progress: UploadProgress | None = None
+) -> None:
+    """Send a package, unless the cluster has it."""
+    if await client.has_package(package.uri):
+        return
+    stack = ExitStack()
+    try:
+        path = await asyncio.to_thread(stack.enter_context, package.zipped())
+        log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
+        await client.upload_package(package.uri, path, on_progress=on_progress)
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
 async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:

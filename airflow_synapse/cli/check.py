@@ -1,0 +1,97 @@
+"""``airflow ray check``: shows what a diagnosis finds."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable
+from typing import Any
+
+from airflow_synapse.cli import exits
+from airflow_synapse.cli.cluster import hook_of
+from airflow_synapse.cli.exits import command, tell
+from airflow_synapse.cli.tables import FOR_PEOPLE, print_rows
+from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.rayjobs.diagnosis import FAIL, OK, SKIPPED, WARN, Finding, diagnose
+from airflow_synapse.rayjobs.models import RayCluster
+
+
+@command
+def check(args: Namespace) -> int:
+    """Find out whether a connection can run jobs."""
+    connection, first = _read_connection(args.conn_id)
+    findings = [first]
+    _tell_progress(first)
+    if connection is not None:
+        findings += asyncio.run(_diagnosed(connection.cluster, args.job_timeout))
+    is_for_people = args.output in FOR_PEOPLE
+    print_rows([_row(finding, is_for_people=is_for_people) for finding in findings], args.output)
+    if is_for_people:
+        _tell_what_to_do(findings)
+    return _code_of(findings)
+
+
+def _read_connection(conn_id: str) -> tuple[RayConnection | None, Finding]:
+    began = time.monotonic()
+    try:
+        connection = hook_of(conn_id).connection
+    except RayAddressError as exc:
+        return None, Finding("connection", FAIL, str(exc), error=exc)
+    seconds = time.monotonic() - began
+    return connection, Finding("connection", OK, _summary(conn_id, connection), seconds=seconds)
+
+
+def _summary(conn_id: str, connection: RayConnection) -> str:
+    """Return what a connection says, less its secrets."""
+    cluster = connection.cluster
+    has = {
+        "a token": cluster.token,
+        "headers": cluster.headers,
+        "cookies": cluster.cookies,
+        "a client certificate": cluster.client_cert,
+    }
+    told = ", ".join(name for name, value in has.items() if value) or "no credentials"
+    return f"{conn_id} leads to {cluster.dashboard_url}, with {told}."
+
+
+async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:
+    findings = []
+    async for finding in diagnose(cluster, job_timeout=job_timeout):
+        _tell_progress(finding)
+        findings.append(finding)
+    return findings
+
+
+def _tell_progress(finding: Finding) -> None:
+    """On a terminal, show that something goes on; the table comes at the end."""
+    if sys.stderr.isatty():
+        tell(f"  {finding.step}: {finding.verdict}")
+
+
+def _row(finding: Finding, *, is_for_people: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "step": finding.step,
+        "verdict": finding.verdict,
+        "seconds": f"{finding.seconds:.2f}" if is_for_people else round(finding.seconds, 3),
+        "found": finding.told,
+    }
+    return row if is_for_people else {**row, "to_do": finding.todo or None}
+
+
+def _tell_what_to_do(findings: Iterable[Finding]) -> None:
+    count = dict.fromkeys((OK, WARN, FAIL, SKIPPED), 0)
+    for finding in findings:
+        count[finding.verdict] += 1
+        if finding.todo:
+            tell(f"{finding.step}: {finding.todo}")
+    tell(", ".join(f"{number} {verdict}" for verdict, number in count.items() if number) + ".")
+
+
+def _code_of(findings: Iterable[Finding]) -> int:
+    for finding in findings:
+        if finding.error is not None:
+            return exits.code_of(finding.error)
+    return exits.OK

@@ -1,0 +1,135 @@
+"""``airflow ray list``, ``status`` and ``stop``."""
+
+from __future__ import annotations
+
+import re
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_synapse.cli import exits
+from airflow_synapse.cli.cluster import executor_of, hook_of
+from airflow_synapse.cli.exits import command, tell
+from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
+from airflow_synapse.hooks import settings
+from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.operators.durations import to_seconds
+from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@command
+def list_jobs(args: Namespace) -> int:
+    """List jobs, the newest first."""
+    since = _since(args.since)
+    all_jobs = executor_of(args.conn_id).list_jobs()
+    jobs = [job for job in all_jobs if _is_wanted(job, args, since)]
+    jobs.sort(key=lambda job: job.start_time or 0, reverse=True)
+    shown = jobs[: args.limit or None]
+    print_rows([_row(job, args.output) for job in shown], args.output)
+    if len(shown) < len(jobs):
+        tell(f"{len(shown)} of {len(jobs)} jobs are shown; --limit 0 shows all.")
+    elif not jobs:
+        tell(f"No such job among the {len(all_jobs)} that the cluster remembers.")
+    return exits.OK
+
+
+@command
+def status(args: Namespace) -> int:
+    """Tell all that is known of a job."""
+    hook = hook_of(args.conn_id)
+    print_one(
+        _facts(hook.get_info(args.job_id), hook.job_page(args.job_id), args.output), args.output
+    )
+    return exits.OK
+
+
+@command
+def stop(args: Namespace) -> int:
+    """Stop a job and see that it is stopped."""
+    executor = executor_of(args.conn_id)
+    if executor.stop(args.job_id):
+        tell(f"Ray job {args.job_id} was stopped.")
+    else:
+        status = executor.get_status(args.job_id)
+        tell(f"Ray job {args.job_id} had already ended; it is {status}.")
+    return exits.OK
+
+
+def _is_wanted(job: JobInfo, args: Namespace, since: float) -> bool:
+    if args.status and job.status not in args.status:
+        return False
+    if args.own and job.metadata.get(DEPLOYMENT_KEY) != settings.deployment():
+        return False
+    return (job.start_time or 0) >= since * 1000
+
+
+def _since(text: str | None) -> float:
+    """Return the moment that lies a duration back, in seconds since the epoch."""
+    if text is None:
+        return 0.0
+    short = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
+    try:
+        seconds = float(short[1]) * _UNITS[short[2]] if short else to_seconds(text, "--since")
+    except ValueError as exc:
+        raise exits.UsageError(
+            f"--since {text!r}: give something like 90s, 12h or PT1H30M"
+        ) from exc
+    return time.time() - (seconds or 0.0)
+
+
+def _row(job: JobInfo, output: str) -> dict[str, Any]:
+    runs = _what_runs(job)
+    return {
+        "job_id": job.job_id,
+        "status": job.status,
+        "submitted": moment(job.start_time),
+        "ended": moment(job.end_time),
+        "runs": shortened(runs) if output in FOR_PEOPLE else runs,
+        "airflow_task": _task(job.metadata),
+    }
+
+
+def _facts(job: JobInfo, page: str, output: str) -> dict[str, Any]:
+    facts = {
+        "job_id": job.job_id,
+        "status": job.status,
+        "message": job.message,
+        "error_type": job.error_type,
+        "exit_code": job.driver_exit_code,
+        "submitted": moment(job.start_time),
+        "ended": moment(job.end_time),
+        "runs": _what_runs(job),
+        "entrypoint": job.entrypoint,
+        "airflow_task": _task(job.metadata),
+        "node_id": job.driver_node_id,
+        "agent": job.driver_agent_http_address,
+        "page": page,
+        "metadata": {
+            key: value for key, value in job.metadata.items() if key not in (SPEC_KEY, OWNER_KEY)
+        },
+    }
+    if output in FOR_PEOPLE:
+        return {name: value for name, value in facts.items() if value not in (None, {})}
+    return facts
+
+
+def _what_runs(job: JobInfo) -> str:
+    """Return the plugin's action, or the command of a job that runs none."""
+    action = job.metadata.get(ACTION_KEY)
+    if action is None:
+        return job.entrypoint
+    plugin = job.metadata.get(PLUGIN_KEY)
+    return f"{plugin}: {action}" if plugin else action
+
+
+def _task(metadata: Mapping[str, str]) -> str | None:
+    """Return the task instance and its try that submitted a job, None if none did."""
+    if "airflow_task_id" not in metadata:
+        return None
+    name = f"{metadata.get('airflow_dag_id')}.{metadata['airflow_task_id']}"
+    index = metadata.get("airflow_map_index", "-1")
+    mapped = "" if index == "-1" else f"[{index}]"
+    return f"{name}{mapped}, {metadata.get('airflow_run_id')}, try {metadata.get('airflow_try_number')}"

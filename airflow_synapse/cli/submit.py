@@ -1,0 +1,145 @@
+"""``airflow ray submit``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+import uuid
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from airflow_synapse.cli import exits
+from airflow_synapse.cli.cluster import again, executor_of
+from airflow_synapse.cli.exits import UsageError, command, tell
+from airflow_synapse.cli.logs import follow
+from airflow_synapse.hooks import settings
+from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.rayjobs.executor import RayJobExecutor
+from airflow_synapse.rayjobs.preparation import PreparedJob
+
+_MIB = 1024**2
+_REDRAWN_EVERY = 0.1
+
+
+@command
+def submit(args: Namespace) -> int:
+    """Run a plugin action or a shell command as a job."""
+    _refuse_contradictions(args)
+    executor = executor_of(
+        args.conn_id,
+        working_dir=args.working_dir,
+        requirements_file=args.requirements_file,
+        package_manager=args.package_manager,
+        env=_environment(args.env),
+        runtime_env=_json_object(args.runtime_env, "--runtime-env"),
+        num_cpus=args.num_cpus,
+        num_gpus=args.num_gpus,
+        memory=args.memory,
+        resources=_json_object(args.resources, "--resources"),
+        metadata={DEPLOYMENT_KEY: settings.deployment()},
+    )
+    job = _prepared(executor, args)
+    job_id = _submit(executor, job, args)
+    if not args.wait:
+        print(job_id)  # noqa: T201  # what was asked for
+        return exits.OK
+    tell(f"Submitted Ray job {job_id} to {executor.cluster.dashboard_url}.")
+    return follow(executor, job_id, conn_id=args.conn_id)
+
+
+def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
+    """Submit the job, of which an interruption leaves it open whether it was started."""
+    job_id: str = args.job_id or f"airflow-cli-{uuid.uuid4().hex[:16]}"
+    if sys.stderr.isatty():
+        executor.on_upload = UploadDisplay(sys.stderr)
+    try:
+        return executor.submit_prepared(job, job_id)
+    except KeyboardInterrupt:
+        tell(
+            f"\nInterrupted: Ray job {job_id} may have been submitted or not.\n"
+            f"  look:    {again('status', job_id, args.conn_id)}\n"
+            f"  stop it: {again('stop', job_id, args.conn_id)}"
+        )
+        sys.exit(exits.INTERRUPTED)
+
+
+def _prepared(executor: RayJobExecutor, args: Namespace) -> PreparedJob:
+    if args.entrypoint:
+        return executor.prepare_entrypoint(shell_command(args.entrypoint))
+    return executor.prepare_action(args.action, _json_object(args.params, "--params"))
+
+
+def shell_command(words: Sequence[str]) -> str:
+    """Return the words after ``--`` as a shell command; a single one is one already."""
+    return words[0] if len(words) == 1 else shlex.join(words)
+
+
+def _refuse_contradictions(args: Namespace) -> None:
+    if args.action and args.entrypoint:
+        raise UsageError("give either an action or a command after --, not both")
+    if not args.action and not args.entrypoint:
+        raise UsageError("give an action of the plugin in --working-dir, or a command after --")
+    if args.entrypoint and args.params is not None:
+        raise UsageError("--params are an action's; write those of a command into it")
+
+
+def _environment(pairs: Sequence[str]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:  # the text may be a secret
+            raise UsageError(
+                "--env takes NAME=VALUE; nothing of this environment is sent by itself"
+            )
+        env[name] = value
+    return env
+
+
+def _json_object(text: str | None, option: str) -> Mapping[str, Any] | None:
+    """Return a JSON object that stands in an argument, a file (``@name``) or standard input (``@-``).
+
+    :raises UsageError: if it is none. The text is not repeated, as it may hold secrets.
+    """
+    if text is None:
+        return None
+    try:
+        value = json.loads(_content(text))
+    except OSError as exc:
+        raise UsageError(f"{option}: {text[1:]} can't be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise UsageError(f"{option} is not JSON ({exc})") from exc
+    if not isinstance(value, dict):
+        raise UsageError(f"{option} is a JSON {type(value).__name__}, but must be an object: {{…}}")
+    return value
+
+
+def _content(text: str) -> str:
+    if text == "@-":
+        return sys.stdin.read()
+    return Path(text[1:]).read_text("utf-8") if text.startswith("@") else text
+
+
+class UploadDisplay:
+    """Shows on a terminal how far an upload is.
+
+    :param terminal: Where to.
+    """
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._drawn_at = 0.0
+
+    def __call__(self, sent: int, size: int) -> None:
+        """Take how many bytes were sent, and how many there are."""
+        is_done = sent >= size
+        now = time.monotonic()
+        if not is_done and now - self._drawn_at < _REDRAWN_EVERY:
+            return
+        self._drawn_at = now
+        text = f"\rUploading: {sent / _MIB:.1f} of {size / _MIB:.1f} MiB"
+        self._terminal.write(text + ("\n" if is_done else ""))
+        self._terminal.flush()

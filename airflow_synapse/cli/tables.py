@@ -1,0 +1,63 @@
+"""What commands print in the format that ``--output`` names, by Airflow's own console."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow.cli.simple_table import AirflowConsole
+from rich.markup import escape
+
+FOR_PEOPLE = frozenset({"table", "plain"})
+"""The formats that are read by people, where a long text is cut and no JSON is wanted."""
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print rows of the same columns. Of no rows, people see nothing and programs an empty list."""
+    console = AirflowConsole()
+    if output == "json":
+        console.print_as_json(list(rows))  # type: ignore[arg-type]  # takes whatever JSON can hold
+    elif output == "yaml":
+        console.print_as_yaml(list(rows))  # type: ignore[arg-type]  # and YAML
+    elif rows:
+        console.print_as([_as_text(row, output) for row in rows], output)
+
+
+def print_one(facts: Mapping[str, Any], output: str) -> None:
+    """Print facts about one thing: a row each for people, one object for programs."""
+    if output in FOR_PEOPLE:
+        rows = [{"property": name, "value": value} for name, value in facts.items()]
+        print_rows(rows, output)
+    elif output == "json":
+        AirflowConsole().print_as_json(dict(facts))
+    else:
+        AirflowConsole().print_as_yaml(dict(facts))
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """Return a time of Ray's as ISO 8601 in UTC."""
+    if not milliseconds:
+        return None
+    when = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """Return the beginning of a text, on one line."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _as_text(row: Mapping[str, Any], output: str) -> dict[str, str]:
+    texts = {name: _text(value) for name, value in row.items()}
+    if output == "table":  # Airflow's console would take what stands in brackets for a colour
+        return {name: escape(text) for name, text in texts.items()}
+    return texts
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)

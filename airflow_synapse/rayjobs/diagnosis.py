@@ -1,0 +1,324 @@
+"""Finds out, step by step, whether a cluster can run our jobs, and if not, why not.
+
+Each step is tried whatever became of the others, unless it needs one that failed. What is sent is one
+small package and one job of a second, which is deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    ExecutionError,
+    RayAuthenticationError,
+    RayJobTimeoutError,
+    RayLogNotFoundError,
+)
+from airflow_synapse.plugin.function import FunctionSource
+from airflow_synapse.rayjobs import submission
+from airflow_synapse.rayjobs.answers import AgentUnusableError
+from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.log_reading import driver_log, read_last_lines
+from airflow_synapse.rayjobs.models import PENDING, JobInfo, RayCluster
+from airflow_synapse.rayjobs.preparation import (
+    JobRequest,
+    PluginSource,
+    PreparedJob,
+    prepare_entrypoint,
+    prepare_function,
+)
+from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY, is_too_old
+from airflow_synapse.rayjobs.resources import Resources
+from airflow_synapse.rayjobs.results import read_result
+
+OK = "ok"
+WARN = "warn"
+FAIL = "fail"
+SKIPPED = "skipped"
+
+_UPLOADS_NEED = (
+    "If a proxy stands before the dashboard, let it pass PUT requests of 100 MiB to /api/packages/."
+)
+_FILES_NEED = (
+    "The last lines of failed jobs and all results come over /api/v0/logs/file: let a proxy pass it, "
+    "and look at dashboard.log on the head node."
+)
+_OPEN_AGENTS = (
+    "Logs are read over the dashboard instead, each time from their start. For long logs let workers "
+    "and triggerers reach the agent's port on all nodes (--dashboard-agent-listen-port)."
+)
+
+_POLL_INTERVAL = 0.5
+
+_DELETED_AFTER = 3.0
+"""Seconds from the test job's end until it is deleted. Ray's monitor looks at a job every second, and
+one that it finds deleted it takes for failed, and notes down anew (``_monitor_job_internal``)."""
+
+_TEST_ACTION = FunctionSource(
+    "check",
+    """
+import time
+
+def check(marker):
+    print(marker, flush=True)
+    time.sleep(1)
+    return marker
+""",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one step found out.
+
+    :param step: What was tried.
+    :param verdict: :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`SKIPPED`.
+    :param told: What was found, as a sentence.
+    :param todo: What to do about it, beyond what ``told`` says already.
+    :param seconds: How long it took.
+    :param error: What was raised, if it failed.
+    """
+
+    step: str
+    verdict: str
+    told: str
+    todo: str = ""
+    seconds: float = 0.0
+    error: AirflowSynapseError | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    told: str
+    verdict: str = OK
+    todo: str = ""
+
+
+class _NotTriedError(Exception):
+    """The step needs another one, which failed."""
+
+
+async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIterator[Finding]:
+    """Yield what each step finds out, as soon as it has.
+
+    :param job_timeout: Seconds that the test job may take to end.
+    """
+    async with RayJobClient(cluster) as client:
+        diagnosis = _Diagnosis(client, job_timeout)
+        try:
+            for name, step, advice in diagnosis.steps():
+                yield await _tried(name, step, advice)
+        finally:
+            await diagnosis.clean_up()
+
+
+async def _tried(name: str, step: Callable[[], Awaitable[_Outcome]], advice: str) -> Finding:
+    began = time.monotonic()
+    error: AirflowSynapseError | None = None
+    try:
+        outcome = await step()
+    except _NotTriedError as exc:
+        outcome = _Outcome(f"Not tried: it needs {exc}.", SKIPPED)
+    except AirflowSynapseError as exc:
+        outcome, error = _Outcome(str(exc), FAIL, advice), exc
+    seconds = time.monotonic() - began
+    return Finding(name, outcome.verdict, outcome.told, outcome.todo, seconds, error)
+
+
+class _Diagnosis:
+    """The steps, and what the later ones need of the earlier ones."""
+
+    def __init__(self, client: RayJobClient, job_timeout: float) -> None:
+        self._client = client
+        self._job_timeout = job_timeout
+        self._job_id, self._marker = _new_names()
+        self._answers = False
+        self._version = ""
+        self._is_let_in = False
+        self._action: PreparedJob | None = None  # once its package is there
+        self._job: JobInfo | None = None
+
+    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Outcome]], str], ...]:
+        """Return the steps with what to do where one fails, if its error does not tell."""
+        return (
+            ("reachability", self._reach, ""),
+            ("Ray version", self._compare_version, ""),
+            ("authentication", self._ask_for_a_job, ""),
+            ("package upload", self._upload, _UPLOADS_NEED),
+            ("test job", self._run_job, ""),
+            ("log over agent", self._read_by_agent, ""),
+            ("log over dashboard", self._read_by_dashboard, _FILES_NEED),
+            ("result", self._read_result, _FILES_NEED),
+        )
+
+    async def clean_up(self) -> None:
+        """Stop the test job if it is left, and make the cluster forget it."""
+        if self._job is None:
+            return
+        with suppress(AirflowSynapseError):
+            await submission.stop(self._client, self._job_id)
+            await asyncio.sleep(_DELETED_AFTER)
+            await self._client.delete(self._job_id)
+
+    @property
+    def _url(self) -> str:
+        return self._client.cluster.dashboard_url
+
+    async def _reach(self) -> _Outcome:
+        try:
+            self._version = str((await self._client.get_version())["ray_version"])
+        except RayAuthenticationError:
+            self._answers = True
+            return _Outcome(f"{self._url} answers and asks for credentials.")
+        self._answers = True
+        return _Outcome(f"{self._url} answers as a Ray dashboard.")
+
+    async def _compare_version(self) -> _Outcome:
+        if not self._version:
+            raise _NotTriedError("an answer with the version")
+        if is_too_old(self._version):
+            todo = (
+                f"Upgrade the cluster to Ray {OLDEST_RAY} or newer; nothing older was seen to work."
+            )
+            return _Outcome(f"The cluster runs Ray {self._version}.", WARN, todo)
+        return _Outcome(
+            f"The cluster runs Ray {self._version}; {OLDEST_RAY} is the oldest that works."
+        )
+
+    async def _ask_for_a_job(self) -> _Outcome:
+        if not self._answers:
+            raise _NotTriedError("a cluster that answers")
+        await self._client.find_info(self._job_id)
+        self._is_let_in = True
+        has_token = (
+            "with the connection's token" if self._client.cluster.token else "without a token"
+        )
+        return _Outcome(f"The Jobs API lets us in, {has_token}.")
+
+    async def _upload(self) -> _Outcome:
+        self._need_to_be_let_in()
+        job = await asyncio.to_thread(self._test_action)  # it reads files
+        for package in job.packages:
+            await submission.upload(self._client, package)
+        self._action = job
+        return _Outcome("The dashboard took a package.")
+
+    async def _run_job(self) -> _Outcome:
+        """Run the test action or, where its package could not be sent, a command."""
+        self._need_to_be_let_in()
+        job = self._action or self._test_command()
+        await submission.submit(self._client, job.spec, self._job_id)
+        began = time.monotonic()
+        self._job = info = await self._ended(began + self._job_timeout)
+        if not info.is_terminal:
+            raise self._not_ended(info)
+        lines: list[str] = []
+        with suppress(AirflowSynapseError):
+            lines = await read_last_lines(self._client, info)
+        error = error_of(info, cluster=self._url, last_lines=lines)
+        if error is not None:
+            raise error
+        what = "A plugin action" if self._action else "A command (without a package)"
+        return _Outcome(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
+
+    async def _read_by_agent(self) -> _Outcome:
+        info = self._need_a_job_that_ran()
+        address = info.driver_agent_http_address
+        if not address:
+            return _Outcome("Ray names no agent on the job's node.", WARN, _OPEN_AGENTS)
+        try:
+            chunks = self._client.agents.read_file(info, driver_log(info.job_id), 0)
+            return await self._with_marker(chunks, f"{address} serves ranges of logs.")
+        except (AgentUnusableError, AirflowSynapseError):
+            return _Outcome(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
+
+    async def _read_by_dashboard(self) -> _Outcome:
+        info = self._need_a_job_that_ran()
+        chunks = self._client.read_file(info, driver_log(info.job_id))
+        return await self._with_marker(chunks, "/api/v0/logs/file serves whole logs.")
+
+    async def _with_marker(self, chunks: AsyncGenerator[bytes, None], told: str) -> _Outcome:
+        log = bytearray()
+        async with aclosing(chunks) as parts:
+            async for chunk in parts:
+                log += chunk
+        if self._marker.encode() not in log:
+            raise RayLogNotFoundError(
+                job_id=self._job_id,
+                cluster=self._url,
+                reason=f"printed a line that its log of {len(log)} bytes does not have",
+            )
+        return _Outcome(told)
+
+    async def _read_result(self) -> _Outcome:
+        info = self._need_a_job_that_ran()
+        if self._action is None:
+            raise _NotTriedError("the package upload")
+        document = await read_result(self._client, info)
+        if document != {"result": self._marker}:
+            raise ExecutionError(
+                job_id=self._job_id, cluster=self._url, reason="left a result that is not its own"
+            )
+        return _Outcome("The action's return value came back.")
+
+    # What steps need
+
+    def _need_to_be_let_in(self) -> None:
+        if not self._is_let_in:
+            raise _NotTriedError("a cluster that lets us in")
+
+    def _need_a_job_that_ran(self) -> JobInfo:
+        if self._job is None or self._job.driver_node_id is None:
+            raise _NotTriedError("a test job that ran")
+        return self._job
+
+    # The test job
+
+    def _test_action(self) -> PreparedJob:
+        return prepare_function(
+            PluginSource(), _nothing_special(), _TEST_ACTION, {"marker": self._marker}
+        )
+
+    def _test_command(self) -> PreparedJob:
+        command = f"echo {self._marker} && sleep 1"
+        return prepare_entrypoint(PluginSource(), _nothing_special(), command)
+
+    async def _ended(self, deadline: float) -> JobInfo:
+        """Return the job as it ended, or as it is at the deadline."""
+        while True:
+            self._job = info = await self._client.get_info(self._job_id)
+            if info.is_terminal or time.monotonic() >= deadline:
+                return info
+            await asyncio.sleep(_POLL_INTERVAL)
+
+    def _not_ended(self, info: JobInfo) -> RayJobTimeoutError:
+        hint = "Look at its log in the Ray dashboard."
+        if info.status == PENDING:
+            hint = (
+                "Compare the cluster's free resources (`ray status`) with other pending jobs, and "
+                "look at runtime_env_agent.log on the nodes."
+            )
+        return RayJobTimeoutError(
+            job_id=info.job_id,
+            cluster=self._url,
+            status=info.status,
+            reason=f"takes a second, but is still {info.status} after {self._job_timeout:g} s",
+            hint=hint,
+        )
+
+
+def _new_names() -> tuple[str, str]:
+    """Return an id for the test job, and what it is to print and return, which its id does not tell."""
+    name = uuid.uuid4().hex
+    return f"airflow-synapse-check-{name[:12]}", name[12:]
+
+
+def _nothing_special() -> JobRequest:
+    return JobRequest.of(Resources(), {}, {})

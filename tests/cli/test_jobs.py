@@ -1,0 +1,143 @@
+"""``airflow ray list``, ``status`` and ``stop``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from airflow_synapse.cli import exits
+from airflow_synapse.hooks import settings
+from tests.support.stub_jobs import NEVER
+
+TASK = {
+    "airflow_dag_id": "dag",
+    "airflow_run_id": "run",
+    "airflow_task_id": "train",
+    "airflow_map_index": "2",
+    "airflow_try_number": "1",
+    "airflow_synapse_action": "train",
+    "airflow_synapse_plugin": "digits 1.0",
+}
+
+
+def add(stub, job_id: str, started: int = 0, metadata: dict[str, str] | None = None, **script):
+    job = stub.add_job(job_id, **(script or {"runtime": NEVER}))
+    job.request["metadata"] = metadata
+    job._wall_start += started * 1000
+    return job
+
+
+def ids(told) -> list[str]:
+    return [row["job_id"] for row in json.loads(told.out)]
+
+
+def test_list_is_newest_first_and_filtered(airflow_cli, stub) -> None:
+    """By status, age, number and whose they are."""
+    add(stub, "old", -7200, {"airflow_deployment": settings.deployment()}, status="FAILED")
+    add(stub, "new", 0)
+    add(stub, "middle", -60, status="SUCCEEDED")
+
+    def listed(*words: str) -> list[str]:
+        return ids(airflow_cli("ray", "list", "-o", "json", *words))
+
+    assert listed() == ["new", "middle", "old"]
+    assert listed("--status", "running", "--status", "FAILED") == ["new", "old"]
+    assert listed("--since", "1h") == listed("--since", "PT1H") == ["new", "middle"]
+    assert listed("--own") == ["old"]
+    assert listed("--limit", "1") == ["new"]
+    assert listed("--limit", "0") == ["new", "middle", "old"]
+
+
+def test_list_tells_what_it_leaves_out(airflow_cli, stub) -> None:
+    """A cut list says so on standard error."""
+    add(stub, "a")
+    add(stub, "b")
+
+    told = airflow_cli("ray", "list", "--limit", "1", "-o", "plain")
+
+    assert "1 of 2 jobs are shown" in told.err
+
+
+def test_list_for_people_names_task_and_action(airflow_cli, stub) -> None:
+    """A row tells what runs and which task it is for; brackets in it are text."""
+    add(stub, "j", 0, TASK)
+    stub.add_job("k", "echo [/bold] " + "x" * 100, runtime=NEVER)
+
+    told = airflow_cli("ray", "list")
+
+    assert "digits 1.0: train" in told.out
+    assert "dag.train[2], run, try 1" in told.out
+    assert "echo [/bold] xxx" in told.out
+    assert "x" * 60 not in told.out
+
+
+@pytest.mark.parametrize(("output", "printed"), [("table", ""), ("plain", ""), ("json", "[]\n")])
+def test_empty_list(airflow_cli, stub, output, printed) -> None:
+    """Of no jobs a program gets an empty list, and a person a sentence."""
+    told = airflow_cli("ray", "list", "-o", output)
+
+    assert (told.code, told.out) == (0, printed)
+    assert "No such job" in told.err
+
+
+def test_duration_that_is_none_is_refused(airflow_cli, stub) -> None:
+    """What is no duration is bad input, and what would be one is told."""
+    told = airflow_cli("ray", "list", "--since", "yesterday")
+
+    assert (told.code, "give something like 90s" in told.err) == (exits.BAD_INPUT, True)
+
+
+def test_status_tells_all(airflow_cli, stub) -> None:
+    """Facts come with their types as JSON and YAML, and as rows for people."""
+    add(stub, "j", 0, TASK, status="FAILED", exit_code=3, message="broken [red]")
+
+    told = json.loads(airflow_cli("ray", "status", "j", "-o", "json").out)
+    rows = airflow_cli("ray", "status", "j").out
+
+    assert (told["job_id"], told["status"], told["exit_code"]) == ("j", "FAILED", 3)
+    assert told["page"] == f"{stub.url}/#/jobs/j"
+    assert told["metadata"]["airflow_dag_id"] == "dag"
+    assert yaml.safe_load(airflow_cli("ray", "status", "j", "-o", "yaml").out) == told
+    assert "broken [red]" in rows
+
+
+def test_unknown_job_is_told(airflow_cli, stub) -> None:
+    """Each command about one job ends with 5 if the cluster does not know it."""
+    for command in ("status", "stop", "logs"):
+        told = airflow_cli("ray", command, "gone")
+
+        assert (told.code, told.out) == (exits.NOT_FOUND, "")
+        assert told.err.startswith(f"Ray job gone on {stub.url} does not exist")
+
+
+def test_stop_is_confirmed(airflow_cli, stub) -> None:
+    """The command returns when the job is seen to be STOPPED."""
+    job = add(stub, "j", stop_delay=0.2, runtime=NEVER)
+
+    told = airflow_cli("ray", "stop", "j")
+
+    assert (told.code, job.status, told.out) == (0, "STOPPED", "")
+    assert told.err == "Ray job j was stopped.\n"
+
+
+def test_job_that_had_ended_is_not_stopped(airflow_cli, stub) -> None:
+    """That is no failure; how it ended is told."""
+    add(stub, "j", status="SUCCEEDED")
+
+    told = airflow_cli("ray", "stop", "j")
+
+    assert (told.code, told.err) == (0, "Ray job j had already ended; it is SUCCEEDED.\n")
+
+
+def test_job_that_does_not_stop_is_told(airflow_cli, stub, monkeypatch) -> None:
+    """A job that stays what it is after the request: code 9."""
+    extra = {"request_timeout": 1}
+    connection = {"conn_type": "ray", "host": stub.url, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+    add(stub, "j", pending=NEVER, stop_delay=NEVER)
+
+    told = airflow_cli("ray", "stop", "j")
+
+    assert (told.code, "is still PENDING after 1 s" in told.err) == (exits.TIMEOUT, True)

@@ -1,0 +1,116 @@
+"""``airflow ray logs``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from airflow_synapse.cli import exits
+from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer
+from tests.support.stub_jobs import NEVER, runtime_env_failure
+
+
+@pytest.fixture(params=["agent", "dashboard"])
+def way(request, stub) -> str:
+    """The route by which the log is read."""
+    if request.param == "dashboard":
+        stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    return request.param
+
+
+def test_log_is_printed_as_it_is(airflow_cli, stub, way) -> None:
+    """Byte for byte, odd ones too."""
+    log = b"\n  \t one\r\n\x1b[31mred\x1b[0m \xff\x00 \xf0\x9f\x90\x8d\nno end"
+    stub.add_job("j", log=((0.0, log),), has_header=False)
+
+    told = airflow_cli("ray", "logs", "j")
+
+    assert (told.code, told.err) == (0, "")
+    assert told.out.encode("utf-8", "surrogateescape") == log
+
+
+def test_tail_is_the_last_lines(airflow_cli, stub, way) -> None:
+    """--tail N prints as many."""
+    stub.add_job("j", log=((0.0, b"1\n2\n3\n"),))
+
+    assert airflow_cli("ray", "logs", "--tail", "2", "j").out == "2\n3\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--tail", "2")])
+def test_following_goes_on_to_the_end(airflow_cli, stub, way, words) -> None:
+    """Each line once, also the last one without an end, and the code is the job's."""
+    lines = ((0.0, b"1\n2\n3\n4 be"), (0.5, b"gun\n"), (0.8, b"5"))
+    stub.add_job("j", log=lines, runtime=1.0, status="FAILED", has_header=False)
+
+    told = airflow_cli("ray", "logs", "-f", *words, "j")
+
+    assert told.code == exits.FAILED
+    assert told.out == ("" if words else "1\n") + "2\n3\n4 begun\n5\n"
+    assert "FAILED" in told.err
+
+
+def test_following_an_ended_job_ends(airflow_cli, stub) -> None:
+    """Its log is printed, and the code is its end's."""
+    stub.add_job("j", log=((0.0, b"all\n"),), has_header=False)
+
+    told = airflow_cli("ray", "logs", "--follow", "j")
+
+    assert (told.code, told.out) == (0, "all\n")
+
+
+def test_job_without_a_log_is_told(airflow_cli, stub) -> None:
+    """A job that never ran has Ray's message, which is no log and goes to standard error."""
+    stub.add_job("j", **runtime_env_failure("no such package").__dict__)
+    stub.add_job("k", pending=NEVER)
+
+    failed, waiting = airflow_cli("ray", "logs", "j"), airflow_cli("ray", "logs", "k")
+
+    assert (failed.out, waiting.out) == ("", "")
+    assert "no such package" in failed.err
+    assert "is PENDING and has no log yet. Job has not started yet." in waiting.err
+
+
+def test_interrupt_leaves_the_job_running(airflow_cli, stub) -> None:
+    """Ctrl-C ends the following, not the job, and says how to go on."""
+    job = stub.add_job("j", log=((0.0, b"1\n"),), runtime=NEVER, has_header=False)
+    main = threading.main_thread().ident
+    threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+    told = airflow_cli("ray", "logs", "--follow", "j")
+
+    assert (told.code, told.out, job.status) == (exits.INTERRUPTED, "1\n", "RUNNING")
+    assert "airflow ray logs --follow j\n" in told.err
+    assert "airflow ray stop j\n" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_reader_may_leave(stub, tmp_path) -> None:
+    """``airflow ray logs … | head`` ends without a complaint."""
+    stub.add_job("j", log=((0.0, b"line\n" * 200_000),), runtime=NEVER, has_header=False)
+    script = (
+        "from airflow_synapse.cli.definition import get_ray_cli_commands\n"
+        "from argparse import Namespace\n"
+        "(group,) = get_ray_cli_commands()\n"
+        "(logs,) = [c for c in group.subcommands if c.name == 'logs']\n"
+        "logs.func(Namespace(job_id='j', follow=True, tail=None, conn_id='ray_default'))\n"
+    )
+    reading = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+    )
+    assert reading.stdout.readline() == b"line\n"
+
+    reading.stdout.close()
+
+    _, told = reading.communicate(timeout=100)
+    assert reading.returncode == 128 + signal.SIGPIPE
+    assert b"Traceback" not in told
+    assert b"Broken" not in told

@@ -1,0 +1,53 @@
+"""The commands on a real Ray: that it is what ``airflow ray check`` finds, and a job from begin to end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from airflow.cli.cli_parser import get_parser
+
+from airflow_synapse.cli import exits
+from local_services.ray_head import RayHead
+
+
+@pytest.fixture
+def ray_default(ray_head: RayHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = {"conn_type": "ray", "host": ray_head.dashboard_url}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
+def run(*words: str) -> int:
+    args = get_parser().parse_args(["ray", *words])
+    try:
+        args.func(args)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.usefixtures("ray_default")
+def test_check_finds_a_real_ray_good(capsys: pytest.CaptureFixture[str]) -> None:
+    """All steps are ok on a cluster of one node, and the test job does not come back as a phantom."""
+    code = run("check", "-o", "json", "--job-timeout", "90")
+
+    found = json.loads(capsys.readouterr().out)
+    assert (code, {row["verdict"] for row in found}) == (exits.OK, {"ok"}), found
+    run("list", "-o", "json", "--limit", "0")
+    ids = [job["job_id"] for job in json.loads(capsys.readouterr().out)]
+    assert not [job_id for job_id in ids if job_id.startswith("airflow-synapse-check-")]
+
+
+@pytest.mark.usefixtures("ray_default")
+def test_job_from_begin_to_end(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A job's log comes byte for byte, its end is the exit code, and stop is confirmed."""
+    assert run("submit", "--job-id", "cli-1", "--wait", "--", r"printf '\377 odd\n'; exit 3") == 3
+    capfdbinary.readouterr()
+    assert run("logs", "--tail", "1", "cli-1") == exits.OK
+    assert capfdbinary.readouterr().out == b"\xff odd\n"
+
+    assert run("submit", "--job-id", "cli-2", "--", "sleep", "600") == exits.OK
+    assert capfdbinary.readouterr().out == b"cli-2\n"
+    assert run("stop", "cli-2") == exits.OK
+    assert run("logs", "--follow", "cli-2") == exits.STOPPED
