@@ -19,7 +19,7 @@ with DAG(
 
     @task.ray(multiple_outputs=True)
     def describe(values: list[float]) -> dict[str, float]:
-        """Run as a Ray job: the list travels there as JSON, and each key comes back as an XCom."""
+        """Run as a Ray job: the list travels as JSON, each key comes back as an XCom."""
         import statistics
 
         print(f"{len(values)} values")
