@@ -284,3 +284,55 @@ def test_shell_command_runs_with_its_environment(airflow: AirflowDeployment) -> 
     assert state == "success"
     log = airflow.api.task_log("shell_command", run_id, "greet")
     assert any(line.startswith("Hello from") and line.endswith(run_id) for line in log)
+
+
+def test_smallest_plugin_greets(airflow: AirflowDeployment) -> None:
+    """One function of one file is a job, and its result the XCom."""
+    state, run_id = run(airflow, "hello_ray")
+
+    assert state == "success"
+    assert airflow.api.xcom("hello_ray", run_id, "greet", "return_value") == {"greeted": run_id}
+
+
+def test_functions_run_as_jobs(airflow: AirflowDeployment) -> None:
+    """Lists travel to a function, keys of its dict come back one by one, and one call is many jobs."""
+    state, run_id = run(airflow, "task_ray")
+
+    assert state == "success"
+    assert airflow.api.xcom("task_ray", run_id, "describe", "mean") == 6.0
+    told = [airflow.api.xcom("task_ray", run_id, "compare", "return_value", i) for i in range(3)]
+    assert told[1] == f"5.0 is 0.83 times the mean of {run_id}"
+
+
+def test_policy_tries_no_failure_of_the_job_s_own_code_again(airflow: AirflowDeployment) -> None:
+    """With three retries left, the task fails at once."""
+    state, run_id = run(airflow, "retry_policy", {"exit_code": 3})
+
+    assert state == "failed"
+    assert airflow.api.task_instance("retry_policy", run_id, "exit")["try_number"] == 1
+    assert "exit code 3" in whole_log(airflow, "retry_policy", run_id, "exit")
+
+
+def test_house_keeping_stops_and_forgets(
+    airflow: AirflowDeployment, executor: RayJobExecutor
+) -> None:
+    """A job of somebody else is stopped, and none is forgotten that ended within a week."""
+    job_id = executor.submit_entrypoint("sleep 300")
+
+    state, run_id = run(airflow, "house_keeping", {"job_id": job_id})
+
+    assert state == "success"
+    assert executor.get_status(job_id) == "STOPPED"
+    assert airflow.api.xcom("house_keeping", run_id, "forget", "return_value") == 0
+
+
+def test_sensor_takes_no_worker(airflow: AirflowDeployment, executor: RayJobExecutor) -> None:
+    """On Airflow 3.3 the example's sensor starts and ends in the triggerer, elsewhere it waits as any."""
+    job_id = executor.submit_entrypoint("sleep 2; echo The export is done.")
+
+    state, run_id = run(airflow, "wait_without_worker", {"job_id": job_id})
+
+    assert state == "success"
+    row = airflow.api.task_instance("wait_without_worker", run_id, "wait")
+    assert (row["pid"] is None) is TRIGGERS_RENDER_TEMPLATES
+    assert "The export is done." in airflow.api.task_log("wait_without_worker", run_id, "wait")

@@ -1,0 +1,36 @@
+"""Python functions as Ray jobs: arguments from other tasks, several outputs, one job per value."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, task
+
+with DAG(
+    "task_ray",
+    description=__doc__,
+    schedule=None,
+    tags=["ray", "example"],
+    default_args={"deferrable": True, "num_cpus": 0.1, "poll_interval": 1},
+):
+    # [start functions]
+    @task
+    def measure() -> list[float]:
+        """Run in the worker, as any task."""
+        return [3.0, 5.0, 10.0]
+
+    @task.ray(multiple_outputs=True)
+    def describe(values: list[float]) -> dict[str, float]:
+        """Run as a Ray job: the list travels as JSON, each key comes back as an XCom."""
+        import statistics
+
+        print(f"{len(values)} values")
+        return {"mean": statistics.mean(values), "largest": max(values)}
+
+    @task.ray
+    def compare(value: float, mean: float, run_id: str = "") -> str:
+        """Run as one Ray job for each value. ``run_id`` comes from Airflow's context."""
+        return f"{value} is {value / mean:.2f} times the mean of {run_id}"
+
+    values = measure()
+    described = describe(values)
+    compare.partial(mean=described["mean"]).expand(value=values)
+    # [end functions]
