@@ -32,6 +32,13 @@ except ImportError:
         TaskDeferred,
     )
 
+try:  # Airflow 3.2
+    from airflow.sdk.bases.decorator import KeywordParameters
+except ImportError:
+    from airflow.utils.operator_helpers import (  # type: ignore[attr-defined]  # of Airflow 3.1
+        KeywordParameters,
+    )
+
 try:  # Airflow 3.3
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 except ImportError:
@@ -45,6 +52,7 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "KeywordParameters",
     "RetryDecision",
     "RetryPolicy",
     "TaskDeferralError",

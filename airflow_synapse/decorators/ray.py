@@ -19,6 +19,7 @@ from airflow.sdk.bases.decorator import (
 from airflow_synapse.exceptions import ActionParamsError
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.results import RayResultOperator
+from airflow_synapse.version_compat import KeywordParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -113,7 +114,8 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
         """
         sendable = {key: self._context[key] for key in _SENDABLE if key in self._context}
         given = {**sendable, **self.op_kwargs}
-        kwargs = dict(self.determine_kwargs(given))
+        asked_for = KeywordParameters.determine(self.python_callable, self.op_args, given)
+        kwargs = dict(asked_for.unpacking())
         parameters = inspect.signature(self.python_callable).parameters
         problems = {}
         for value, parameter in zip(self.op_args, parameters.values(), strict=False):

@@ -13,6 +13,7 @@ from airflow_synapse.hooks.ray_job import RayJobHook
 from tests.support import stub_dashboard as routes
 from tests.support.faults import GARBAGE, Answer
 from tests.support.stub_dashboard import StubDashboard
+from tests.triggers import watching
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, url: str, **fields: Any) -> None:
@@ -57,7 +58,7 @@ def test_connection_s_settings_reach_the_executor(monkeypatch: pytest.MonkeyPatc
 
 async def test_connection_is_read_inside_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the triggerer the connection comes by an asynchronous way."""
-    connect(monkeypatch, "http://head:8265")
+    watching.connect(monkeypatch, "http://head:8265")
 
     connection = await RayJobHook().aget_ray_connection()
 

@@ -27,7 +27,10 @@ def test_statuses_are_ray_s() -> None:
 
 def test_every_error_type_of_ray_has_a_cause() -> None:
     """The table names each ``JobErrorType`` of the installed Ray; a new one is a decision."""
-    from ray.dashboard.modules.job.common import JobErrorType
+    try:
+        from ray.dashboard.modules.job.common import JobErrorType
+    except ImportError:
+        pytest.skip("this Ray names no error types")
 
     assert {kind.value for kind in JobErrorType} == set(CAUSES)
 
