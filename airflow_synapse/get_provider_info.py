@@ -8,7 +8,20 @@ from airflow_synapse import __version__
 
 _INTEGRATION = "Ray"
 
+_SECRET: dict[str, Any] = {"type": ["string", "null"], "format": "password"}
+"""A field whose value is masked; of one that may be an object, too, Airflow's form masks nothing."""
+
 OPTIONS: dict[str, dict[str, Any]] = {
+    "job_view": {
+        "description": (
+            'Whether task instances have a tab "Ray job" in the UI. Its pages are made by the API '
+            "server, which asks the Ray cluster for them with the task's connection."
+        ),
+        "version_added": "0.1.0",
+        "example": None,
+        "type": "boolean",
+        "default": "True",
+    },
     "requests_per_second": {
         "description": (
             "Requests per second that one triggerer sends to one Ray cluster, its dashboard and the "
@@ -107,13 +120,13 @@ def _connection_type() -> dict[str, Any]:
         "conn-fields": {
             "headers": _field(
                 "Headers",
-                {"type": ["object", "string", "null"], "format": "password"},
+                _SECRET,
                 'Further request headers, as JSON: {"X-Api-Key": "…"}.',
             ),
             "cookies": _field(
                 "Cookies",
-                {"type": ["object", "string", "null"], "format": "password"},
-                "Request cookies, as JSON.",
+                _SECRET,
+                'Request cookies, as JSON: {"session": "…"}.',
             ),
             "verify": _field(
                 "Verify TLS",

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 _URL_PREFIX = "/ray-job"
@@ -62,3 +63,10 @@ class RayViewPlugin(AirflowPlugin):
             "url_route": "ray_job",
         }
     ]
+
+    @classmethod
+    def on_load(cls, *_: Any, **__: Any) -> None:
+        """Take tab and app away where ``[ray] job_view`` is off."""
+        if not conf.getboolean("ray", "job_view", fallback=True):
+            cls.fastapi_apps = []
+            cls.external_views = []

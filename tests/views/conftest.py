@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow import settings
 from airflow.api_fastapi.app import create_auth_manager
-from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, insert
@@ -123,7 +122,7 @@ def add_job(cluster: StubDashboard, job_id: str = JOB_ID, **script: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def auth_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleAuthManager]:
+def auth_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Airflow's own, so that users and their roles are real."""
     passwords: Path = tmp_path_factory.mktemp("auth") / "passwords.json"
     with pytest.MonkeyPatch.context() as patch:
@@ -133,9 +132,7 @@ def auth_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleAut
 
 
 @pytest.fixture
-def log_in(
-    database: Any, auth_manager: SimpleAuthManager
-) -> Iterator[Callable[[str | None], TestClient]]:
+def log_in(database: Any, auth_manager: Any) -> Iterator[Callable[[str | None], TestClient]]:
     """Returns a browser that is logged in with a role, as Airflow's UI is: by cookie."""
     clients = []
 

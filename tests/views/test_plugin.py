@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 
+import pytest
 from airflow.plugins_manager import AirflowPlugin
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -56,3 +57,15 @@ def test_view_leads_to_the_app() -> None:
     assert page.status_code == 401
     assert script.status_code == 200
     assert view["destination"] == "task_instance"
+
+
+@pytest.mark.parametrize("off", ["False", "0"])
+def test_view_can_be_switched_off(off: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With ``[ray] job_view = False`` there is neither tab nor app."""
+    monkeypatch.setenv("AIRFLOW__RAY__JOB_VIEW", off)
+    plugin = type("Off", (RayViewPlugin,), {})
+
+    plugin.on_load()
+
+    assert (plugin.fastapi_apps, plugin.external_views) == ([], [])
+    assert RayViewPlugin.external_views

@@ -353,9 +353,7 @@ def test_no_job_at_all(add_task: AddTask, show: Show) -> None:
     assert refresh_of(page) == 0
 
 
-def test_job_that_the_cluster_forgot(
-    cluster: StubDashboard, add_task: AddTask, show: Show
-) -> None:
+def test_job_that_the_cluster_forgot(cluster: StubDashboard, add_task: AddTask, show: Show) -> None:
     """After a restart of the head the page names job, cluster and the likely reason."""
     add_task()
 
