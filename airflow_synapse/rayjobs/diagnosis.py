@@ -144,6 +144,7 @@ class _Diagnosis:
         self._is_let_in = False
         self._action: PreparedJob | None = None  # once its package is there
         self._job: JobInfo | None = None
+        self._log_by_agent = b""
 
     def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Outcome]], str], ...]:
         """Return the steps with what to do where one fails, if its error does not tell."""
@@ -185,7 +186,7 @@ class _Diagnosis:
             raise _NotTriedError("an answer with the version")
         if is_too_old(self._version):
             todo = (
-                f"Upgrade the cluster to Ray {OLDEST_RAY} or newer; nothing older was seen to work."
+                f"Upgrade the cluster to Ray {OLDEST_RAY} or newer; older ones can't serve results."
             )
             return _Outcome(f"The cluster runs Ray {self._version}.", WARN, todo)
         return _Outcome(
@@ -235,16 +236,25 @@ class _Diagnosis:
             return _Outcome("Ray names no agent on the job's node.", WARN, _OPEN_AGENTS)
         try:
             chunks = self._client.agents.read_file(info, driver_log(info.job_id), 0)
-            return await self._with_marker(chunks, f"{address} serves ranges of logs.")
+            self._log_by_agent = await self._with_marker(chunks)
         except (AgentUnusableError, AirflowSynapseError):
             return _Outcome(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
+        return _Outcome(f"{address} serves ranges of logs.")
 
     async def _read_by_dashboard(self) -> _Outcome:
         info = self._need_a_job_that_ran()
         chunks = self._client.read_file(info, driver_log(info.job_id))
-        return await self._with_marker(chunks, "/api/v0/logs/file serves whole logs.")
+        log = await self._with_marker(chunks)
+        if not log.startswith(self._log_by_agent):
+            raise ExecutionError(
+                job_id=self._job_id,
+                cluster=self._url,
+                reason="has a log that the dashboard serves with other bytes than its node does",
+                hint=f"Ray before {OLDEST_RAY} does so, and perhaps a proxy before the dashboard.",
+            )
+        return _Outcome("/api/v0/logs/file serves whole logs.")
 
-    async def _with_marker(self, chunks: AsyncGenerator[bytes, None], told: str) -> _Outcome:
+    async def _with_marker(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
         log = bytearray()
         async with aclosing(chunks) as parts:
             async for chunk in parts:
@@ -255,7 +265,7 @@ class _Diagnosis:
                 cluster=self._url,
                 reason=f"printed a line that its log of {len(log)} bytes does not have",
             )
-        return _Outcome(told)
+        return bytes(log)
 
     async def _read_result(self) -> _Outcome:
         info = self._need_a_job_that_ran()

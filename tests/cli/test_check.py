@@ -31,8 +31,8 @@ def cluster(stub, monkeypatch):
     return stub
 
 
-def verdicts(airflow_cli) -> tuple[int, dict[str, str], str]:
-    told = airflow_cli("ray", "check", "-o", "json", "--job-timeout", "1")
+def verdicts(airflow_cli, conn_id: str = "ray_default") -> tuple[int, dict[str, str], str]:
+    told = airflow_cli("ray", "check", "-o", "json", "--job-timeout", "1", "--conn-id", conn_id)
     rows = json.loads(told.out)
     assert "Traceback" not in told.err
     return told.code, {row["step"]: row["verdict"] for row in rows}, told.out
@@ -77,6 +77,16 @@ def test_old_ray_is_warned_of(airflow_cli, cluster, monkeypatch) -> None:
 
     assert (code, found["Ray version"], found["result"]) == (0, "warn", "ok")
     assert f"Upgrade the cluster to Ray {OLDEST_RAY}" in out
+
+
+def test_log_that_is_not_the_node_s_is_told(airflow_cli, cluster) -> None:
+    """A dashboard that adds bytes to files, as that of Ray 2.44 does, can't serve results."""
+    cluster.inject(Answer(200, f"1{MARKER}\n".encode()), times=None, route=routes.LOGS)
+
+    code, found, out = verdicts(airflow_cli)
+
+    assert (code, found["log over agent"]) == (exits.BAD_INPUT, "ok")
+    assert (found["log over dashboard"], f"Ray before {OLDEST_RAY}" in out) == ("fail", True)
 
 
 def test_upload_that_fails_hides_no_log_route(airflow_cli, cluster) -> None:
@@ -146,7 +156,7 @@ def test_cluster_that_is_down(airflow_cli, monkeypatch) -> None:
 
 def test_connection_that_is_not_there(airflow_cli) -> None:
     """The first step says so, and no other is tried."""
-    code, found, _ = verdicts(airflow_cli)
+    code, found, _ = verdicts(airflow_cli, "nowhere")
 
     assert (code, found) == (exits.CONNECTION, {"connection": "fail"})
 
