@@ -26,7 +26,6 @@ with DAG(
         task_id="exit",
         entrypoint="exit {{ params.exit_code }}",
         num_cpus=0.1,
-        deferrable=True,
         retries=3,
         **retry_only_the_cluster,
     )

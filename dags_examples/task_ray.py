@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG, task
 
 with DAG(
@@ -9,7 +11,13 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
-    default_args={"deferrable": True, "num_cpus": 0.1, "poll_interval": 1},
+    default_args={
+        "deferrable": True,
+        "num_cpus": 0.1,
+        "poll_interval": 1,
+        "retries": 2,
+        "retry_delay": timedelta(seconds=5),
+    },
 ):
     # [start functions]
     @task

@@ -298,7 +298,7 @@ def test_functions_run_as_jobs(airflow: AirflowDeployment) -> None:
     """Lists travel to a function, keys of its dict come back one by one, and one call is many jobs."""
     state, run_id = run(airflow, "task_ray")
 
-    assert state == "success"
+    assert state == "success", airflow.api.task_states("task_ray", run_id)
     assert airflow.api.xcom("task_ray", run_id, "describe", "mean") == 6.0
     told = [airflow.api.xcom("task_ray", run_id, "compare", "return_value", i) for i in range(3)]
     assert told[1] == f"5.0 is 0.83 times the mean of {run_id}"
