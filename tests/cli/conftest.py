@@ -38,6 +38,8 @@ def airflow_cli(
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # commands set it
     ours = logging.getLogger("airflow_synapse")
     level = ours.level
+    handlers = [one for one in logging.root.handlers if isinstance(one, logging.StreamHandler)]
+    streams = [handler.stream for handler in handlers]
 
     def run(*words: str) -> Ended:
         capsysbinary.readouterr()
@@ -52,6 +54,8 @@ def airflow_cli(
 
     yield run
     ours.setLevel(level)
+    for handler, stream in zip(handlers, streams, strict=True):
+        handler.setStream(stream)
 
 
 @pytest.fixture
