@@ -76,7 +76,9 @@ def add_task(database: Any) -> AddTask:
             "task_id": PLACE.task_id,
             "map_index": map_index,
         }
-        task = {**where, "id": uuid.uuid4(), "state": state, "pool": "p", "pool_slots": 1}
+        # A string before Airflow 3.2.
+        ti_id = TaskInstance.__table__.c.id.type.python_type(str(uuid.uuid4()))
+        task = {**where, "id": ti_id, "state": state, "pool": "p", "pool_slots": 1}
         run = {
             "id": 1,
             "dag_id": PLACE.dag_id,
