@@ -29,6 +29,7 @@ class LineAssembler:
         self.received = max(0, position - 1)
         self._partial = bytearray()
         self._cut = 0
+        self._cut_is_end = True  # of what is cut: nothing but \r, as in \r\n
         self._last_progress = float("-inf")
         self._progress_is_out = False
 
@@ -79,7 +80,10 @@ class LineAssembler:
         first: list[str] = []
         if cut:
             head, newline, block = block.partition(b"\n")
-            first = [_cut_line(bytes(self._partial), len(self._partial) + cut + len(head))]
+            if self._cut_is_end and not head.strip(b"\r"):
+                first = [_finish(bytes(self._partial) + b"\r")]
+            else:
+                first = [_cut_line(bytes(self._partial), len(self._partial) + cut + len(head))]
             if not newline:
                 self._reset()
                 return first
@@ -100,12 +104,14 @@ class LineAssembler:
     def _reset(self) -> None:
         self._partial.clear()
         self._cut = 0
+        self._cut_is_end = True
         self._progress_is_out = False
 
     def _keep(self, data: bytes) -> None:
-        room = MAX_LINE_BYTES - len(self._partial)
-        self._partial += data[:room] if not self._cut else b""
-        self._cut += len(data) if self._cut else max(0, len(data) - room)
+        room = MAX_LINE_BYTES - len(self._partial) if not self._cut else 0
+        self._partial += data[:room]
+        self._cut += len(data[room:])
+        self._cut_is_end = self._cut_is_end and not data[room:].strip(b"\r")
 
     def _drop_overwritten(self, now: float) -> list[str]:
         """Of the unfinished line, forget the states that another has overwritten."""

@@ -98,6 +98,7 @@ def test_bytes_become_the_lines_they_show(data: bytes, lines: list[str]) -> None
 @example("é".encode() + b"\n", [1])
 @example(b"1%\r2%\r\nend\n", [6])
 @example(b"x" * (MAX + 1) + b"\n", [MAX, MAX + 1])
+@example(b"x" * MAX + b"\r\n", [MAX + 1])
 def test_lines_do_not_depend_on_how_bytes_are_cut(data: bytes, at: list[int]) -> None:
     """Wherever chunks end, even inside a character or a line end, the lines are the same."""
     assert without_states(lines_of(chunks(data, at))) == without_states(lines_of([data]))

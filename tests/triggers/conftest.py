@@ -23,6 +23,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO)
     # Airflow's own logging goes to standard output.
     monkeypatch.setattr(RayJobTrigger, "log", logging.getLogger("the task's log"))
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:  # Airflow's; its writes block, and fail slowly
+            monkeypatch.setattr(handler, "level", logging.CRITICAL + 1)
 
 
 @pytest.fixture
