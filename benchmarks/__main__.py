@@ -34,9 +34,10 @@ def main() -> None:
             "played": lambda: watch_played(pythons, calibrate(head)),
         }
         for name in arguments.sections or sections:
-            tables += sections[name]()
+            for table in sections[name]():
+                tables.append(table)
+                print(f"\n{table.markdown()}", flush=True)
     figures = "\n".join([_machine(), *(table.markdown() for table in tables)])
-    print(f"\n{figures}")
     if arguments.write:
         before, _, rest = _README.read_text().partition(_BEGIN)
         _README.write_text(f"{before}{_BEGIN}\n{figures}\n{_END}{rest.partition(_END)[2]}")
