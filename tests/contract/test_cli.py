@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 from airflow.cli.cli_parser import get_parser
@@ -48,12 +49,17 @@ def test_check_finds_a_real_ray_good(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.usefixtures("ray_default")
 def test_job_from_begin_to_end(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """A job's log comes byte for byte, its end is the exit code, and stop is confirmed."""
-    assert run("submit", "--job-id", "cli-1", "--wait", "--", r"printf '\377 odd\n'; exit 3") == 3
-    capfdbinary.readouterr()
-    assert run("logs", "--tail", "1", "cli-1") == exits.OK
-    assert capfdbinary.readouterr().out == b"\xff odd\n"
+    first, second = (f"cli-{uuid.uuid4().hex}" for _ in range(2))
 
-    assert run("submit", "--job-id", "cli-2", "--", "sleep", "600") == exits.OK
-    assert capfdbinary.readouterr().out == b"cli-2\n"
-    assert run("stop", "cli-2") == exits.OK
-    assert run("logs", "--follow", "cli-2") == exits.STOPPED
+    assert run("submit", "--job-id", first, "--wait", "--", r"printf '\377 odd\n'; exit 3") == 3
+    capfdbinary.readouterr()
+    assert run("logs", first) == exits.OK
+    lines = capfdbinary.readouterr().out.splitlines(keepends=True)
+    assert b"\xff odd\n" in lines
+    assert run("logs", "--tail", "1", first) == exits.OK
+    assert capfdbinary.readouterr().out == lines[-1]
+
+    assert run("submit", "--job-id", second, "--", "sleep", "600") == exits.OK
+    assert capfdbinary.readouterr().out == f"{second}\n".encode()
+    assert run("stop", second) == exits.OK
+    assert run("logs", "--follow", second) == exits.STOPPED
