@@ -34,7 +34,7 @@ with DAG(
         return {"mean": statistics.mean(values), "largest": max(values)}
 
     @task.ray
-    def compare(value: float, mean: float, run_id: str = "") -> str:
+    def compare(value: float, mean: float, run_id: str | None = None) -> str:
         """Run as one Ray job for each value. ``run_id`` comes from Airflow's context."""
         return f"{value} is {value / mean:.2f} times the mean of {run_id}"
 
