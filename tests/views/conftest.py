@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from airflow import settings
@@ -156,9 +157,12 @@ def show(log_in: Callable[[str], TestClient]) -> Callable[..., Any]:
     return lambda map_index="{MAP_INDEX}": client.get(url_of_page(map_index))
 
 
-def url_of_page(map_index: object = "{MAP_INDEX}", dag_id: str = PLACE.dag_id) -> Any:
+def url_of_page(
+    map_index: object = "{MAP_INDEX}", *, dag_id: str = PLACE.dag_id, is_escaped: bool = True
+) -> Any:
     """Return what Airflow's UI makes of the href."""
     import httpx
 
-    query = {"run_id": PLACE.run_id, "task_id": PLACE.task_id, "map_index": str(map_index)}
-    return httpx.URL(f"/tasks/{dag_id}", params=query)
+    run_id = quote(PLACE.run_id) if is_escaped else PLACE.run_id
+    path = f"/tasks/{dag_id}/{run_id}/{PLACE.task_id}"
+    return httpx.URL(path, params={"map_index": str(map_index)})

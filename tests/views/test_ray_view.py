@@ -53,6 +53,17 @@ def test_page_of_an_ended_job(cluster: StubDashboard, add_task: AddTask, show: S
     assert refresh_of(page) == 0
 
 
+def test_page_is_found_under_ids_that_nobody_escaped(
+    cluster: StubDashboard, add_task: AddTask, log_in: Callable[[str], TestClient]
+) -> None:
+    """Airflow 3.1 puts the run id into the address as it is, with its colons and its plus."""
+    add_job(cluster)
+    add_task()
+
+    assert "+" in PLACE.run_id
+    assert JOB_ID in log_in("viewer").get(url_of_page(is_escaped=False)).text
+
+
 def test_page_of_a_running_job_looks_again(
     cluster: StubDashboard, add_task: AddTask, show: Show
 ) -> None:
@@ -306,9 +317,9 @@ def test_page_has_nothing_inline_and_its_files_are_there(
     answer = show()
 
     assert not re.search(r"<style|<script>|\son\w+=|\sstyle=|javascript:", answer.text)
-    files = re.findall(r'(?:src|href)="(\.\./[^"]+)"', answer.text)
+    files = re.findall(r'(?:src|href)="((?:\.\./)+[^"]+)"', answer.text)
     assert len(files) == 2
-    base = httpx.URL("http://airflow/tasks/dag")
+    base = httpx.URL("http://airflow/tasks/dag/run/task?map_index=1")
     assert [log_in(None).get(base.join(file).raw_path.decode()).status_code for file in files] == [
         200,
         200,
