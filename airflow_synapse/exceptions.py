@@ -304,12 +304,11 @@ class RayAddressError(AirflowSynapseError):
 
     :param address: What was given, without credentials.
     :param reason: What is wrong with it, as a clause.
-    :param hint: What to give instead.
+    :param hint: What to do, by default to give another address.
     """
 
-    def __init__(
-        self, *, address: str, reason: str, hint: str = "Give something like http://head-node:8265."
-    ) -> None:
+    def __init__(self, *, address: str, reason: str, hint: str = "") -> None:
+        hint = hint or "Give something like http://head-node:8265."
         super().__init__(address=address, reason=reason, hint=hint)
 
     address: str

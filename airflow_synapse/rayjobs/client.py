@@ -311,7 +311,9 @@ class RayJobClient:
         except REQUEST_ERRORS as exc:
             failure = classify_error(exc)
             if not failure.is_retryable:
-                raise RayAddressError(address=self._base, reason=failure.reason) from exc
+                raise RayAddressError(
+                    address=self._base, reason=failure.reason, hint=failure.hint
+                ) from exc
             raise self.unreachable(failure.reason + self._guess(exc), job_id) from exc
 
     async def _refusal(self, response: aiohttp.ClientResponse, job_id: str | None) -> Exception:
@@ -321,7 +323,9 @@ class RayJobClient:
             return RayAuthenticationError(cluster=self._base, http_status=status)
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             return RayAddressError(
-                address=self._base, reason=f"it redirects to {location(response.headers)}"
+                address=self._base,
+                reason=f"it redirects to {location(response.headers)}",
+                hint="Give that address instead or, if it is a login page, what its proxy asks for.",
             )
         text = (await response.content.read(64 * 1024)).decode("utf-8", "replace")
         told = refusal_told_by_ray(status, text, job_id, self._base)

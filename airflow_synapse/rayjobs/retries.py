@@ -75,16 +75,30 @@ of its class's ancestors found here. A test compares the table with the aiohttp 
 """
 
 
+_OTHER_PROTOCOL = "Write http:// if the server speaks no TLS, and check the port."
+
+_HINTS = {
+    "ClientConnectorCertificateError": (
+        "If a CA of your own has signed it, set verify to the path of that CA's bundle."
+    ),
+    "ClientSSLError": _OTHER_PROTOCOL,
+    "ClientConnectorSSLError": _OTHER_PROTOCOL,
+    "SSLError": _OTHER_PROTOCOL,
+}
+
+
 @dataclass(frozen=True)
 class Failure:
     """What a failed request means.
 
     :param is_retryable: Whether the same request may succeed later.
     :param reason: What happened, as a clause about the server.
+    :param hint: What to do, as a sentence, where another try is in vain and it is known.
     """
 
     is_retryable: bool
     reason: str
+    hint: str = ""
 
 
 def classify_error(error: BaseException) -> Failure:
@@ -95,7 +109,8 @@ def classify_error(error: BaseException) -> Failure:
     for kind in type(error).__mro__:
         if kind.__name__ in ERRORS:
             is_retryable, reason = ERRORS[kind.__name__]
-            return Failure(is_retryable, f"{reason} ({_detail(error)})")
+            hint = _HINTS.get(kind.__name__, "")
+            return Failure(is_retryable, f"{reason} ({_detail(error)})", hint)
     raise TypeError(f"not an error of a request: {error!r}")
 
 

@@ -52,14 +52,12 @@ _MAY_SEE = [
 def create_app() -> FastAPI:
     """Return the app that Airflow's API server mounts."""
     app = FastAPI(title="Ray job", docs_url=None, redoc_url=None, openapi_url=None)
-    app.get("/tasks/{dag_id}", dependencies=_MAY_SEE)(show_task)
+    app.get("/tasks/{dag_id}/{run_id:path}/{task_id}", dependencies=_MAY_SEE)(show_task)
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
     return app
 
 
-async def show_task(
-    dag_id: str, run_id: str = "", task_id: str = "", map_index: str = ""
-) -> HTMLResponse:
+async def show_task(dag_id: str, run_id: str, task_id: str, map_index: str = "") -> HTMLResponse:
     """Answer with the page of a task instance's job.
 
     :param map_index: Anything but a number is -1: of a task that is not mapped, Airflow's UI sends

@@ -54,11 +54,9 @@ class RayViewPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Ray job",
-            # Below the base URL of the UI, as it has no slash in front.
-            "href": (
-                f"{_URL_PREFIX[1:]}/tasks/{{DAG_ID}}"
-                "?run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
-            ),
+            # Below the base URL of the UI, as it has no slash in front. Ids are in the path, as Airflow
+            # 3.1 escapes none: in a query the + of a run id would be a space.
+            "href": f"{_URL_PREFIX[1:]}/tasks/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}?map_index={{MAP_INDEX}}",
             "destination": "task_instance",
             "url_route": "ray_job",
         }

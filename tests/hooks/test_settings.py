@@ -13,7 +13,6 @@ from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.rayjobs.cluster_watch import WatchLimits
 from airflow_synapse.version_compat import stats
 
-
 OF_THE_VIEW = {"job_view"}
 """Read by the UI plugin, which must not import anything."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -33,13 +34,8 @@ def address(airflow: AirflowDeployment, task_id: str, run_id: str, map_index: ob
     (plugin,) = [plugin for plugin in plugins if plugin["name"] == "ray_job_view"]
     (view,) = plugin["external_views"]
     assert view["destination"] == "task_instance"
-    path, _, query = view["href"].partition("?")
-    places = {"DAG_ID": DAG_ID, "RUN_ID": run_id, "TASK_ID": task_id, "MAP_INDEX": map_index}
-    params = {
-        name: str(places[value.strip("{}")])
-        for name, _, value in (pair.partition("=") for pair in query.split("&"))
-    }
-    return httpx.URL(f"{airflow.base_url}/{path.format(**places)}", params=params)
+    ids = {"DAG_ID": DAG_ID, "RUN_ID": quote(run_id, safe=""), "TASK_ID": task_id}
+    return httpx.URL(f"{airflow.base_url}/{view['href'].format(**ids, MAP_INDEX=map_index)}")
 
 
 @pytest.fixture

@@ -53,6 +53,17 @@ def test_page_of_an_ended_job(cluster: StubDashboard, add_task: AddTask, show: S
     assert refresh_of(page) == 0
 
 
+def test_page_is_found_under_ids_that_nobody_escaped(
+    cluster: StubDashboard, add_task: AddTask, log_in: Callable[[str], TestClient]
+) -> None:
+    """Airflow 3.1 puts the run id into the address as it is, with its colons and its plus."""
+    add_job(cluster)
+    add_task()
+
+    assert "+" in PLACE.run_id
+    assert JOB_ID in log_in("viewer").get(url_of_page(is_escaped=False)).text
+
+
 def test_page_of_a_running_job_looks_again(
     cluster: StubDashboard, add_task: AddTask, show: Show
 ) -> None:
@@ -306,9 +317,9 @@ def test_page_has_nothing_inline_and_its_files_are_there(
     answer = show()
 
     assert not re.search(r"<style|<script>|\son\w+=|\sstyle=|javascript:", answer.text)
-    files = re.findall(r'(?:src|href)="(\.\./[^"]+)"', answer.text)
+    files = re.findall(r'(?:src|href)="((?:\.\./)+[^"]+)"', answer.text)
     assert len(files) == 2
-    paths = [urljoin("/tasks/dag", file) for file in files]
+    paths = [urljoin("/tasks/dag/run/task", file) for file in files]
     assert [log_in(None).get(path).status_code for path in paths] == [200, 200]
 
 
