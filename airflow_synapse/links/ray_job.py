@@ -31,6 +31,10 @@ class RayJobLink(BaseOperatorLink):
         """Where the URL stands."""
         return DASHBOARD_URL_KEY
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  # Airflow's signature
-        """Return the URL, empty if no job was submitted."""
-        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the URL, empty if no job was submitted.
+
+        The operator that has run knows it. Airflow logs an error for an XCom that is not there.
+        """
+        page: str | None = getattr(operator, "job_page", None)
+        return (XCom.get_value(ti_key=ti_key, key=self.xcom_key) or "") if page is None else page

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.preparation import PreparedJob
 
+_LIMITS = ("job_timeout", "pending_timeout")
 _DEFERRAL_SLACK = 60.0
 """Seconds by which Airflow's own limit on a deferral lies behind ours: it would end the task without
 calling us, and leave the job running."""
@@ -202,14 +203,13 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         """Submit the job or adopt the one of an earlier try, and wait for it."""
         for field in self.hidden_template_fields:
             setattr(self, field, self.render_template(getattr(self, field), context))
-        limits = {
-            name: to_seconds(getattr(self, name), name)
-            for name in ("job_timeout", "pending_timeout")
-        }
+        limits = {name: to_seconds(getattr(self, name), name) for name in _LIMITS}
+        self.job_page = ""
         hook = self._hook(**self._executor_options())
         attempt = self._submit(context, hook)
+        self.job_page = hook.job_page(attempt.job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
-        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=hook.job_page(attempt.job_id))
+        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
         if not self.wait_for_completion:
             tell_assets(context, self.outlets, self._facts)
             return attempt.job_id

@@ -105,9 +105,10 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait for the job, in the triggerer if deferrable."""
-        page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
+        self.job_page = ""
+        self.job_page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self.job_id)
-        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=page)
+        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
         if self.deferrable:
             if self.stream_logs:
                 context["ti"].xcom_push(key=LOG_POSITION_KEY, value=log_position(self.job_id))

@@ -110,6 +110,7 @@ def test_certificate_that_can_not_be_verified_is_told(tls_url: str) -> None:
         executor.get_status("j")
 
     assert tls_url in str(caught.value)
+    assert str(caught.value).endswith("set verify to the path of that CA's bundle.")
 
 
 def test_certificate_is_verified_with_a_bundle_or_not_at_all(
@@ -122,8 +123,12 @@ def test_certificate_is_verified_with_a_bundle_or_not_at_all(
 
 def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> None:
     """A wrong path of the CA bundle is told with the path."""
-    with pytest.raises(RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"):
+    with pytest.raises(
+        RayAddressError, match=r"the CA bundle .*missing\.pem can't be read"
+    ) as told:
         RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
+
+    assert str(told.value).endswith("Give the path of a PEM file that is there on this machine.")
 
 
 def test_client_certificate_is_shown(mutual_url: str, certificate: Path) -> None:
@@ -165,7 +170,7 @@ def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
     """``https`` where the dashboard speaks ``http`` is a wrong address, not an outage."""
     url = stub_dashboard.url.replace("http://", "https://")
 
-    with pytest.raises(RayAddressError, match="is it https at all"):
+    with pytest.raises(RayAddressError, match=r"is it https at all.*Write http://"):
         RayJobExecutor(url).get_status("j")
 
 

@@ -7,11 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-<<<<<<< HEAD
-from urllib.parse import urlencode
-=======
-from urllib.parse import quote
->>>>>>> view
+from urllib.parse import quote, urlencode
 
 import pytest
 from airflow import settings
@@ -161,19 +157,10 @@ def show(log_in: Callable[[str], TestClient]) -> Callable[..., Any]:
     return lambda map_index="{MAP_INDEX}": client.get(url_of_page(map_index))
 
 
-<<<<<<< HEAD
-def url_of_page(map_index: object = "{MAP_INDEX}", dag_id: str = PLACE.dag_id) -> str:
-    """Return what Airflow's UI makes of the href."""
-    query = {"run_id": PLACE.run_id, "task_id": PLACE.task_id, "map_index": str(map_index)}
-    return f"/tasks/{dag_id}?{urlencode(query)}"
-=======
 def url_of_page(
     map_index: object = "{MAP_INDEX}", *, dag_id: str = PLACE.dag_id, is_escaped: bool = True
-) -> Any:
+) -> str:
     """Return what Airflow's UI makes of the href."""
-    import httpx
-
     run_id = quote(PLACE.run_id) if is_escaped else PLACE.run_id
     path = f"/tasks/{dag_id}/{run_id}/{PLACE.task_id}"
-    return httpx.URL(path, params={"map_index": str(map_index)})
->>>>>>> view
+    return f"{path}?{urlencode({'map_index': str(map_index)})}"
