@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
+from packaging.version import Version
 
 from airflow_synapse.exceptions import (
     RayAddressError,
@@ -134,6 +136,10 @@ async def test_package_is_uploaded_as_it_is(
     assert await client.has_package(uri) is True
 
 
+@pytest.mark.skipif(
+    Version(aiohttp.__version__) < Version("3.14"),
+    reason="an older aiohttp takes more into its buffers than this server reads in a second",
+)
 async def test_slow_upload_may_take_its_time(tmp_path: Path) -> None:
     """A big package over a thin line takes longer than a request may, as long as bytes go out."""
     received = 0
