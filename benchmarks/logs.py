@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import shlex
 import subprocess
 import tempfile
@@ -98,7 +99,7 @@ def _log_all() -> None:
     import structlog
     from airflow.sdk.log import configure_logging
 
-    before = structlog.get_config()
+    before, handlers = structlog.get_config(), logging.root.handlers[:]
     configure_logging(output=io.BytesIO(), sending_to_supervisor=True)
     try:
         logger = structlog.get_logger("airflow_synapse.triggers.ray_job.RayJobTrigger")
@@ -107,6 +108,7 @@ def _log_all() -> None:
             logger.info(line)
     finally:
         structlog.configure(**before)
+        logging.root.handlers[:] = handlers
 
 
 def _per_line(step: Callable[[], Any], lines: int = _LINES) -> str:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings as hypothesis_settings
 
 # At the end, so that the installed wheel is tested and not the source tree next to these tests.
 sys.path.append(str(Path(__file__).parent.parent))
 
 from local_services.ray_head import RayHead
 from tests.support.stub_dashboard import StubDashboard
+
+# How long an example takes tells how busy the machine is.
+hypothesis_settings.register_profile("without deadline", deadline=None)
+hypothesis_settings.load_profile("without deadline")
 
 _CHANGES_BEHAVIOUR = ("RAY_", "AIRFLOW_CONN_", "SYNAPSE_")
 
