@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -64,3 +65,22 @@ def test_failed_job_made_nothing(made: dict[str, Any]) -> None:
 def test_events_hold_no_secret(made: dict[str, Any]) -> None:
     """Nothing of the job's environment is in an event."""
     assert "planted" not in json.dumps(made["extras"])
+
+
+def test_dag_that_waits_for_an_asset_learns_which_job_made_it(airflow: AirflowDeployment) -> None:
+    """The run that the asset's event started has the id of the job that made the asset."""
+    for dag_id in ("asset_event", "asset_event_publish"):
+        airflow.wait_for_dag(dag_id)
+        airflow.api.unpause(dag_id)
+    run_id = airflow.api.trigger("asset_event")
+    airflow.api.wait_run("asset_event", run_id, timeout=300)
+
+    deadline = time.monotonic() + 60
+    while not (runs := airflow.api.get("/dags/asset_event_publish/dagRuns")["dag_runs"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    published = runs[-1]["dag_run_id"]
+
+    assert airflow.api.wait_run("asset_event_publish", published, timeout=120) == "success"
+    told = airflow.api.xcom("asset_event_publish", published, "publish", "return_value")
+    assert told == airflow.api.xcom("asset_event", run_id, "train", "job_id")
