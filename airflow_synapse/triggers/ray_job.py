@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -250,9 +251,13 @@ async def _load_http() -> None:
 
 @cache
 def _import_http() -> None:
+    # A full collection of garbage stops the event loop for as long as it takes to look at every object:
+    # 0.1 s for what a triggerer has loaded, which stays anyway and need not be looked at again.
+    gc.freeze()
     import anyio
 
     from airflow_synapse.triggers.watching import metrics
 
     metrics()
     anyio.run(anyio.sleep, 0)  # imports its backend, else at the first end of a job
+    gc.freeze()

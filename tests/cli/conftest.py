@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,8 @@ def airflow_cli(
 ) -> Iterator[Airflow]:
     """``airflow_cli("ray", "list")`` does in this process what ``airflow ray list`` does."""
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # commands set it
+    # As in a terminal; a shell starts what runs in the background with SIGINT ignored.
+    on_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     ours = logging.getLogger("airflow_synapse")
     level = ours.level
     handlers = [one for one in logging.root.handlers if isinstance(one, logging.StreamHandler)]
@@ -53,6 +56,7 @@ def airflow_cli(
         return Ended(code, out, err)
 
     yield run
+    signal.signal(signal.SIGINT, on_interrupt)
     ours.setLevel(level)
     for handler, stream in zip(handlers, streams, strict=True):
         handler.setStream(stream)
