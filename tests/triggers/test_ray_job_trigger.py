@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from typing import Any
@@ -200,6 +201,15 @@ async def test_success_can_end_the_task_here(
     (event,) = [event async for event in trigger.run()]
 
     assert getattr(event, "task_instance_state", None) == kind
+
+
+async def test_full_collections_spare_what_airflow_has_loaded(stub: StubDashboard) -> None:
+    """A trigger that watches leaves the collector little to look at, as that stops the event loop."""
+    stub.add_job("j", status="SUCCEEDED")
+
+    await events_of(RayJobTrigger("j"))
+
+    assert gc.get_freeze_count() > len(gc.get_objects())
 
 
 async def test_many_triggers_share_requests(stub: StubDashboard) -> None:
