@@ -29,7 +29,7 @@ AddTask = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An engine with Airflow's tables."""
     from airflow.models import import_all_models
     from airflow.models.base import Base
@@ -37,7 +37,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import_all_models()
     engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('airflow') / 'airflow.db'}")
     Base.metadata.create_all(engine)
-    return engine
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
