@@ -207,7 +207,6 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         self.job_page = ""
         hook = self._hook(**self._executor_options())
         attempt = self._submit(context, hook)
-        self.job_page = hook.job_page(attempt.job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
         context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
         if not self.wait_for_completion:
@@ -231,7 +230,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         if error is None:
             tell_assets(context, self.outlets, self._facts)
             return self.result_of(event)
-        if self._facts is not None:
+        if self._facts is not None and self._facts.dashboard_url is not None:
             self.log.info("The job's page in the Ray dashboard: %s", self._facts.dashboard_url)
         if isinstance(error, RayJobStoppedError):
             self._refuse_if_killed()
@@ -324,7 +323,8 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
                 executor.stop_and_tell(attempt.job_id, logger=self.log)
                 self._refuse_if_killed()
         info = attempt.found or JobInfo(attempt.job_id, PENDING, metadata=prepared.spec.metadata)
-        self._facts = JobFacts.of(info, cluster=cluster, page=hook.job_page(attempt.job_id))
+        self.job_page = hook.job_page(attempt.job_id)
+        self._facts = JobFacts.of(info, cluster=cluster, page=self.job_page)
         return attempt
 
     def _refuse_if_killed(self) -> None:
