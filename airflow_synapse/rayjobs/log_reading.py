@@ -106,8 +106,7 @@ async def read_last_lines(
         return (info.message or "").splitlines()[-count:]
     lines: deque[str] = deque(maxlen=count)
     assembler = LineAssembler()
-    name = driver_log(info.job_id)
-    async with aclosing(client.read_file(info, name, last_lines=count)) as chunks:
+    async with aclosing(read_log(client, info, last_lines=count)) as chunks:
         async for chunk in chunks:
             lines.extend(assembler.feed(chunk, now=0.0))
     lines.extend(assembler.flush())

@@ -12,7 +12,7 @@ from anyio import fail_after
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_lines import LineAssembler
-from airflow_synapse.rayjobs.log_reading import driver_log
+from airflow_synapse.rayjobs.log_reading import read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 
 LOG_LINES = 200
@@ -68,9 +68,8 @@ async def look_at_job(cluster: RayCluster, job_id: str) -> JobLook:
 
 async def _read_tail(client: RayJobClient, info: JobInfo) -> Sequence[str]:
     tail = bytearray()
-    chunks = client.read_file(info, driver_log(info.job_id), last_lines=LOG_LINES)
     is_cut = False
-    async with aclosing(chunks):
+    async with aclosing(read_log(client, info, last_lines=LOG_LINES)) as chunks:
         async for chunk in chunks:
             tail += chunk
             is_cut = is_cut or len(tail) > _MAX_LOG_BYTES
