@@ -57,6 +57,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """The options of ``[ray]`` in Airflow's configuration."""
 
 
+FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["login"],
+    "relabeling": {
+        "host": "Dashboard host or URL",
+        "port": "Dashboard port",
+        "schema": "http or https",
+        "password": "Token",
+    },
+    "placeholders": {
+        "host": "head-node, or https://ray.example.com/prefix",
+        "port": "8265",
+        "schema": "http",
+        "password": "bearer token, if the cluster asks for one",
+    },
+}
+"""How the form of a connection names its standard fields."""
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return what the provider adds to Airflow. Its schema: ``provider_info.schema.json``."""
     return {
@@ -101,21 +119,7 @@ def _connection_type() -> dict[str, Any]:
         "connection-type": "ray",
         "hook-class-name": "airflow_synapse.hooks.ray_job.RayJobHook",
         "hook-name": "Ray",
-        "ui-field-behaviour": {
-            "hidden-fields": ["login"],
-            "relabeling": {
-                "host": "Dashboard host or URL",
-                "port": "Dashboard port",
-                "schema": "http or https",
-                "password": "Token",
-            },
-            "placeholders": {
-                "host": "head-node, or https://ray.example.com/prefix",
-                "port": "8265",
-                "schema": "http",
-                "password": "bearer token, if the cluster asks for one",
-            },
-        },
+        "ui-field-behaviour": FIELD_BEHAVIOUR,
         # The form of Airflow 3.2 and newer; on 3.1 the same keys go into Extra.
         "conn-fields": {
             "headers": _field(

@@ -10,6 +10,7 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
+from airflow.providers_manager import ProvidersManager
 
 from airflow_synapse.get_provider_info import get_provider_info
 
@@ -63,3 +64,12 @@ def test_form_hides_secrets() -> None:
     assert set(secrets) == {"headers", "cookies"}
     for field in secrets.values():  # Airflow's UI shows values of more than one type as they are
         assert field["schema"]["type"] == ["string", "null"]
+
+
+def test_form_has_labels_of_its_own() -> None:
+    """Every Airflow that we support shows Ray's names for a connection's fields."""
+    behaviour = ProvidersManager().field_behaviours["ray"]
+
+    assert behaviour["relabeling"]["host"] == "Dashboard host or URL"
+    assert behaviour["hidden_fields"] == ["login"]
+    assert "8265" in behaviour["placeholders"]["port"]

@@ -13,8 +13,8 @@ from airflow_synapse.cli.cluster import executor_of, hook_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
 from airflow_synapse.hooks import settings
+from airflow_synapse.operators.arguments import to_seconds
 from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
-from airflow_synapse.operators.durations import to_seconds
 from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

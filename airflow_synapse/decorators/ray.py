@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -173,6 +173,7 @@ def ray_task(
     num_gpus: float | str | None = None,
     memory: int | str | None = None,
     resources: Mapping[str, float] | None = None,
+    custom_resources: Mapping[str, float] | None = None,
     label_selector: Mapping[str, str] | None = None,
     # Job
     metadata: Mapping[str, str] | None = None,
@@ -190,6 +191,8 @@ def ray_task(
     stop_on_kill: bool = ...,
     reattach: bool = ...,
     retry_user_errors: bool = ...,
+    skip_on_exit_code: int | Collection[int] | None = None,
+    openlineage_inject_parent_job_info: bool = ...,
     **kwargs: Any,
 ) -> Callable[[Callable[FParams, FReturn]], Task[FParams, FReturn]]: ...
 def ray_task(
@@ -205,6 +208,9 @@ def ray_task(
     :param multiple_outputs: Whether to push each key of a returned dict as an XCom of its own.
     :param kwargs: Arguments of :class:`RayDecoratedOperator`, and of any operator.
     """
+    if "resources" in kwargs and "custom_resources" not in kwargs:
+        # expand() would take it for the argument of Airflow's own operators.
+        kwargs["custom_resources"] = kwargs.pop("resources")
     return task_decorator_factory(
         python_callable=python_callable,
         multiple_outputs=multiple_outputs,

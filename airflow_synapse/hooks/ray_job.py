@@ -44,6 +44,13 @@ class RayJobHook(BaseHook):
         self.ray_conn_id = ray_conn_id
         self._executor_options = executor_options
 
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return how the form of Airflow 3.1 names the fields. Newer ones read the provider info."""
+        from airflow_synapse.get_provider_info import FIELD_BEHAVIOUR
+
+        return {key.replace("-", "_"): value for key, value in FIELD_BEHAVIOUR.items()}
+
     @cached_property
     def connection(self) -> RayConnection:
         """What the Airflow connection says. For workers; triggers call :meth:`aget_ray_connection`."""

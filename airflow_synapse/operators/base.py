@@ -6,13 +6,11 @@ import os
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, XComArg
-
-from airflow_synapse.exceptions import RayJobStoppedError, RayJobTimeoutError
+from airflow_synapse.exceptions import RayJobEntrypointError, RayJobStoppedError
 from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import (
@@ -25,9 +23,12 @@ from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.links.ray_job import RayJobLink
+from airflow_synapse.operators.arguments import deadlines_of, plain_path, to_number, to_seconds
 from airflow_synapse.operators.attempts import Attempt, choose_attempt, task_run
-from airflow_synapse.operators.durations import deadlines_of, to_number, to_seconds
+from airflow_synapse.operators.hidden_templates import HiddenTemplates
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
+from airflow_synapse.operators.skipping import skip_if_wanted
+from airflow_synapse.operators.waiting import wait_in_worker
 from airflow_synapse.rayjobs.metrics import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
 from airflow_synapse.version_compat import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.job_watcher import WatchOptions
     from airflow_synapse.rayjobs.preparation import PreparedJob
 
 _LIMITS = ("job_timeout", "pending_timeout")
@@ -49,7 +51,7 @@ _DEFERRAL_SLACK = 60.0
 calling us, and leave the job running."""
 
 
-class RayJobOperator(OpenLineageFacets, BaseOperator):
+class RayJobOperator(OpenLineageFacets, HiddenTemplates):
     """Submits one Ray job and, by default, waits for it. Subclasses say what the job runs.
 
     A job is submitted once per try, whatever dies in between: its id is made of the task run, and a
@@ -71,6 +73,8 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
     :param num_gpus: GPUs that it reserves.
     :param memory: Bytes that it reserves.
     :param resources: Custom resources that it reserves.
+    :param custom_resources: The same. Airflow's operators have an argument ``resources`` of their own, so
+        this is the name for ``default_args``, for ``.override()``, and in ``.partial()`` for an XCom.
     :param label_selector: Labels that its node must have.
     :param metadata: Strings kept with the job, besides Airflow's ids.
     :param job_id: The submission id, instead of one made of the task run. A later attempt adds its
@@ -93,6 +97,10 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         fails at once where the job's own code, its runtime_env or its params failed, and only what
         the cluster did is retried; on Airflow 3.3 as
         :class:`~airflow_synapse.operators.retry_policy.RayJobRetryPolicy` does.
+    :param skip_on_exit_code: If the job's command or code exits with this code, or one of these, the task
+        is skipped instead of failed.
+    :param openlineage_inject_parent_job_info: Whether the job's environment tells OpenLineage which task
+        started it, where that provider is installed.
     """
 
     template_fields: Sequence[str] = (
@@ -111,8 +119,8 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         "job_id",
         "job_timeout",
         "pending_timeout",
+        *HiddenTemplates.hidden_template_fields,
     )
-    hidden_template_fields: ClassVar[tuple[str, ...]] = ("env", "runtime_env")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "custom_resources": "json",
         "metadata": "json",
@@ -139,6 +147,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         num_gpus: float | str | None = None,
         memory: int | str | None = None,
         resources: Mapping[str, float] | None = None,
+        custom_resources: Mapping[str, float] | None = None,
         label_selector: Mapping[str, str] | None = None,
         # Job
         metadata: Mapping[str, str] | None = None,
@@ -156,16 +165,18 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         stop_on_kill: bool = True,
         reattach: bool = True,
         retry_user_errors: bool = True,
+        skip_on_exit_code: int | Collection[int] | None = None,
+        openlineage_inject_parent_job_info: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if resources is not None and custom_resources is not None:
+            raise ValueError("resources and custom_resources are the same; give one of them")
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.ray_conn_id = ray_conn_id
-        self.working_dir = os.fspath(working_dir) if working_dir is not None else None
-        self.requirements_file = (
-            os.fspath(requirements_file) if requirements_file is not None else None
-        )
+        self.working_dir = plain_path(working_dir)
+        self.requirements_file = plain_path(requirements_file)
         self.package_manager = package_manager
         self.package_manager_options = package_manager_options
         self.wheels_dir = wheels_dir
@@ -174,7 +185,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
         self.memory = memory
-        self.custom_resources = resources
+        self.custom_resources = custom_resources if resources is None else resources
         self.label_selector = label_selector
         self.metadata = metadata
         self.job_id = job_id
@@ -189,10 +200,11 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         self.stop_on_kill = stop_on_kill
         self.reattach = reattach
         self.retry_user_errors = retry_user_errors
+        self.skip_on_exit_code = skip_on_exit_code
+        self.openlineage_inject_parent_job_info = openlineage_inject_parent_job_info
         self._submitted_id: str | None = None
         self._is_killed = False
-        for field in self.hidden_template_fields:
-            XComArg.apply_upstream_relationship(self, getattr(self, field))
+        self.hide_templates()
 
     @abstractmethod
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
@@ -201,8 +213,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
     @fails_for_good_where_a_retry_is_in_vain
     def execute(self, context: Context) -> Any:
         """Submit the job or adopt the one of an earlier try, and wait for it."""
-        for field in self.hidden_template_fields:
-            setattr(self, field, self.render_template(getattr(self, field), context))
+        self.render_hidden_templates(context)
         limits = {name: to_seconds(getattr(self, name), name) for name in _LIMITS}
         self.job_page = ""
         hook = self._hook(**self._executor_options())
@@ -213,9 +224,12 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
             tell_assets(context, self.outlets, self._facts)
             return attempt.job_id
         deadlines = deadlines_of(limits, attempt.found)
-        if self.deferrable:
+        has_ended = attempt.found is not None and attempt.found.is_terminal
+        if self.deferrable and not has_ended:
             return self._defer(context, attempt.job_id, deadlines)
-        return self.execute_complete(context, self._watch(hook, attempt.job_id, deadlines))
+        options = self._watch_options(deadlines)
+        event = wait_in_worker(hook, attempt.job_id, options=options, logger=self.log)
+        return self.execute_complete(context, event)
 
     @fails_for_good_where_a_retry_is_in_vain
     def execute_complete(self, context: Context, event: Any = None) -> Any:
@@ -235,6 +249,8 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
         if isinstance(error, RayJobStoppedError):
             self._refuse_if_killed()
             raise AirflowFailException(str(error)) from error
+        if isinstance(error, RayJobEntrypointError):
+            skip_if_wanted(error, self.skip_on_exit_code)
         raise error
 
     def result_of(self, event: Mapping[str, Any]) -> Any:
@@ -315,7 +331,8 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
                 )
                 executor.metrics.count(SUBMISSIONS_ADOPTED)
             else:
-                prepared = with_parent_run(prepared, context["ti"], logger=self.log)
+                if self.openlineage_inject_parent_job_info:
+                    prepared = with_parent_run(prepared, context["ti"], logger=self.log)
                 executor.submit_prepared(prepared, attempt.job_id)
                 executor.metrics.count(SUBMISSIONS_NEW)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, hook.ray_conn_id)
@@ -361,6 +378,7 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
                 poll_interval=self.poll_interval,
                 stream_logs=self.stream_logs,
                 stop_on_kill=self.stop_on_kill,
+                fetch_result=self.do_xcom_push,
                 deadlines=deadlines,
                 unreachable_timeout=self.unreachable_timeout,
                 log_lines_per_second=self.log_lines_per_second,
@@ -369,31 +387,13 @@ class RayJobOperator(OpenLineageFacets, BaseOperator):
             timeout=timeout,
         )
 
-    def _watch(
-        self, hook: RayJobHook, job_id: str, deadlines: Mapping[str, float]
-    ) -> dict[str, Any]:
-        """Wait in the worker and return the same event as the trigger would."""
+    def _watch_options(self, deadlines: Mapping[str, float]) -> WatchOptions:
         from airflow_synapse.rayjobs.job_watcher import WatchOptions
-        from airflow_synapse.triggers.events import event_of_end
 
-        options = WatchOptions(
+        return WatchOptions(
             poll_interval=self.poll_interval,
             stream_logs=self.stream_logs,
             unreachable_timeout=self.unreachable_timeout,
             deadlines=deadlines,
             log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
         )
-        executor = hook.get_conn()
-        try:
-            info, last_lines = executor.watch(
-                job_id, options=options, emit=self._show, logger=self.log
-            )
-        except RayJobTimeoutError:
-            hook.stop_and_tell(job_id, logger=self.log)
-            raise
-        event = event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
-        return {**event, DASHBOARD_URL_KEY: hook.job_page(job_id)}
-
-    def _show(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self.log.info(line)  # a line of the job, not a format

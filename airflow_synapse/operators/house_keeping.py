@@ -13,8 +13,8 @@ from airflow.sdk import BaseOperator
 from airflow_synapse.exceptions import RayJobNotFoundError
 from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.operators.arguments import to_seconds
 from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
-from airflow_synapse.operators.durations import to_seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, XComArg
 
-from airflow_synapse.exceptions import AirflowSynapseError, RayJobStoppedError, RayLogNotFoundError
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayJobStoppedError,
+    RayJobTimeoutError,
+    RayLogNotFoundError,
+)
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import (
     DASHBOARD_URL_KEY,
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
 
 
+_POLL_INTERVAL = 5.0
+
+
 class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
     """Waits for a Ray job to succeed; fails when the job FAILED or was STOPPED.
 
@@ -45,8 +53,9 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
 
     :param job_id: The job's submission id.
     :param ray_conn_id: The connection of its cluster.
-    :param poll_interval: Seconds between two looks at the job's status at most, when deferred. In
-        the worker ``poke_interval`` says so.
+    :param poll_interval: Seconds between two looks at the job's status at most, when deferred; by default
+        ``poke_interval`` if that is given, else 5.
+    :param poke_interval: The same in the worker, by default ``poll_interval``.
     :param stream_logs: Whether to show the job's log in the task's log; not in reschedule mode.
     :param deferrable: Whether to wait in the triggerer, by default as ``[operators]
         default_deferrable`` says.
@@ -70,7 +79,8 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         *,
         job_id: str,
         ray_conn_id: str = RayJobHook.default_conn_name,
-        poll_interval: float = 5.0,
+        poll_interval: float | None = None,
+        poke_interval: float | timedelta | None = None,
         stream_logs: bool = True,
         deferrable: bool | None = None,
         unreachable_timeout: float = 600.0,
@@ -79,13 +89,14 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("poke_interval", poll_interval)
-        super().__init__(**kwargs)
+        if poke_interval is None:
+            poke_interval = _POLL_INTERVAL if poll_interval is None else poll_interval
+        super().__init__(poke_interval=poke_interval, **kwargs)
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.job_id = job_id
         self.ray_conn_id = ray_conn_id
-        self.poll_interval = poll_interval
+        self.poll_interval = self.poke_interval if poll_interval is None else poll_interval
         self.stream_logs = stream_logs
         self.deferrable = deferrable
         self.unreachable_timeout = unreachable_timeout
@@ -112,7 +123,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         if self.deferrable:
             if self.stream_logs:
                 context["ti"].xcom_push(key=LOG_POSITION_KEY, value=log_position(self.job_id))
-            self._defer()
+            self._defer(context)
         return super().execute(context)
 
     def _can_start_from_trigger(self) -> bool:
@@ -144,13 +155,17 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
             "end_from_trigger": self.end_from_trigger,
         }
 
-    def _defer(self) -> NoReturn:
+    def _defer(self, context: Context) -> NoReturn:
         from airflow_synapse.triggers.ray_job import RayJobTrigger
 
+        timeout = timedelta(seconds=self.timeout)
+        if self.execution_timeout is not None:
+            spent = datetime.now(timezone.utc) - context["ti"].start_date
+            timeout = min(timeout, self.execution_timeout - spent)
         self.defer(
             trigger=RayJobTrigger(**self._trigger_arguments()),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout),
+            timeout=timeout,
         )
 
     def poke(self, context: Context) -> bool:
@@ -200,6 +215,13 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         try:
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
         except TaskDeferralTimeout as exc:
+            execution_timeout = self.execution_timeout
+            if execution_timeout is not None and execution_timeout.total_seconds() < self.timeout:
+                raise RayJobTimeoutError(
+                    job_id=self.job_id,
+                    reason=f"has not ended within the task's execution_timeout of {execution_timeout}",
+                    hint="The job goes on; a retry waits for it again.",
+                ) from exc
             limit = f"Ray job {self.job_id} has not ended within the sensor's {self.timeout:g} s"
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(limit) from exc

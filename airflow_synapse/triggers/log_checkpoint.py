@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_synapse.hooks.xcom_keys import LOG_POSITION_KEY, log_position
 from airflow_synapse.rayjobs.models import Logger
+from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 
 _INTERVAL = 0.7
@@ -21,13 +21,14 @@ _WRITE_TIME = 0.015
 """Seconds that each checkpoint takes of the triggerer's time at least, one after another: so a
 thousand jobs that write do not keep the database busy."""
 
-_SETTLED_AFTER = 0.2
-"""Seconds after which a line counts as shown. The triggerer's supervisor takes lines and requests
-from different sockets, so a checkpoint could overtake lines that a crash would then lose."""
+_PATIENCE = 60.0
+"""Seconds to wait until Airflow's supervisor has read the lines before a checkpoint. It takes lines and
+requests from different sockets, so a checkpoint could overtake lines that a crash would then lose."""
 
 _FLUSH_TIMEOUT = 2.0
-"""Seconds for the last checkpoint while the triggerer shuts down. Nobody tells a trigger any more
-that it was written, but Airflow's supervisor still does it while this process lives."""
+"""Seconds for the last checkpoint while the triggerer shuts down, and for the lines before it. Nobody
+tells a trigger any more that it was written, but Airflow's supervisor still does it while this process
+lives."""
 
 _TRIES_TO_READ = 3
 _PAUSE_BEFORE_READING_AGAIN = 1.0
@@ -49,8 +50,7 @@ class LogCheckpoint:
         self._task_instance = task_instance
         self._job_id = job_id
         self._logger = logger
-        self._shown: deque[tuple[float, int]] = deque()
-        self._settled = 0
+        self._shown = 0
         self._written = 0
         self._has_news = asyncio.Event()
 
@@ -63,14 +63,13 @@ class LogCheckpoint:
                 self._logger.debug("The place in the log can't be read: %r", exc)
                 await asyncio.sleep(_PAUSE_BEFORE_READING_AGAIN)
             else:
-                self._written = self._settled = self._position_in(kept)
+                self._written = self._shown = self._position_in(kept)
                 return self._written
         return 0
 
     def note(self, position: int) -> None:
-        """Take note that all lines before this byte are shown."""
-        self._settle()
-        self._shown.append((time.monotonic(), position))
+        """Take note that all lines before this byte are written to the log."""
+        self._shown = position
         self._has_news.set()
 
     async def keep(self) -> None:
@@ -78,24 +77,22 @@ class LogCheckpoint:
         while self._task_instance is not None:
             await self._has_news.wait()
             self._has_news.clear()
-            while self._shown or self._settled != self._written:
+            while self._shown != self._written:
                 await asyncio.sleep(_INTERVAL)
-                if self._settle() != self._written:
+                position = self._shown
+                if await log_channel.wait_until_read(_PATIENCE):
                     async with _turn():
-                        await self._write(self._settle())
+                        await self._write(position)
 
     async def flush(self) -> None:
         """Write the last checkpoint, as far as there is time for it."""
-        position = self._shown[-1][1] if self._shown else self._settled
-        if self._task_instance is not None and position != self._written:
+        if self._task_instance is not None and self._shown != self._written:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._write(position), _FLUSH_TIMEOUT)
+                await asyncio.wait_for(self._write_last(), _FLUSH_TIMEOUT)
 
-    def _settle(self) -> int:
-        horizon = time.monotonic() - _SETTLED_AFTER
-        while self._shown and self._shown[0][0] <= horizon:
-            self._settled = self._shown.popleft()[1]
-        return self._settled
+    async def _write_last(self) -> None:
+        if await log_channel.wait_until_read(_FLUSH_TIMEOUT):
+            await self._write(self._shown)
 
     async def _write(self, position: int) -> None:
         value = log_position(self._job_id, position)

@@ -18,6 +18,7 @@ from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
 from airflow_synapse.rayjobs.models import SUCCEEDED
+from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
@@ -32,6 +33,9 @@ still waits."""
 
 _LONGEST_STAY = 10.0
 """Seconds that :meth:`RayJobTrigger.on_kill` takes at most."""
+
+_LONGEST_WAIT_FOR_READER = 60.0
+"""Seconds that the event waits until Airflow has taken in the lines before it."""
 
 _loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -120,17 +124,27 @@ class RayJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch the job and yield the one event."""
+        """Watch the job and yield the one event, once all lines before it are in the task's log."""
+        try:
+            event = await self._event()
+            await log_channel.wait_until_read(_LONGEST_WAIT_FOR_READER)
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL:
+                await self.on_kill()
+            raise
+        self._has_fired = True
+        if self.end_from_trigger and event["status"] == SUCCEEDED:
+            yield TaskSuccessEvent()
+            return
+        yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
+
+    async def _event(self) -> Event:
         connection: RayConnection | None = None
         try:
             connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
             if self.is_first:
                 await self._tell_page(connection)
             event = await self._watch(connection)
-        except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL:
-                await self.on_kill()
-            raise
         except Exception as exc:  # whatever it is, the task has to hear of it
             if not isinstance(exc, AirflowSynapseError):
                 self.log.exception("The watch of Ray job %s broke", self.job_id)
@@ -138,11 +152,7 @@ class RayJobTrigger(BaseTrigger):
             event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
         if connection is not None:
             event[DASHBOARD_URL_KEY] = connection.job_page(self.job_id)
-        self._has_fired = True
-        if self.end_from_trigger and event["status"] == SUCCEEDED:
-            yield TaskSuccessEvent()
-            return
-        yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
+        return event
 
     async def _tell_page(self, connection: RayConnection) -> None:
         """Keep in XCom what a worker would have kept before it deferred."""
@@ -200,6 +210,10 @@ class RayJobTrigger(BaseTrigger):
                 await asyncio.wait({work}, timeout=left)
 
     async def _kill(self) -> None:
+        await self._stop_unless_waited_for()
+        await log_channel.wait_until_read(_LONGEST_STAY)
+
+    async def _stop_unless_waited_for(self) -> None:
         """Stop the job unless the task still waits for it.
 
         So it is when a slow triggerer's triggers are handed to another one

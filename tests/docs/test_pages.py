@@ -236,7 +236,8 @@ def test_operators_arguments_are_all_told() -> None:
     kinds = (SubmitPluginActionOperator, SubmitRayJobOperator)
     templates = {name for kind in kinds for name in kind.template_fields}
 
-    # Airflow's operators have an argument `resources` as well, which means another thing.
+    # Airflow's operators have an argument `resources` as well, which means another thing, so it is
+    # none of our own.
     assert set(told) - {"resources"} == own_arguments(*kinds)
     for name, templated in told.items():
         field = "custom_resources" if name == "resources" else name

@@ -183,6 +183,15 @@ def test_job_knows_the_run_of_its_task(stub: StubDashboard, enabled: None) -> No
     }
 
 
+def test_job_is_told_nothing_where_nobody_wants_that(stub: StubDashboard, enabled: None) -> None:
+    """A task can keep its job's environment free of OpenLineage."""
+    operator = a_command(openlineage_inject_parent_job_info=False, wait_for_completion=False)
+
+    run(operator, TaskInstanceOfRun())
+
+    assert env_of(stub) == {}
+
+
 @pytest.mark.parametrize("name", [PARENT, ROOT, "OPENLINEAGE_CONTEXT"])
 @pytest.mark.parametrize("place", ["env", "runtime_env"])
 def test_parent_that_the_user_names_stays(

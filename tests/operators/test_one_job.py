@@ -41,6 +41,19 @@ def test_next_try_takes_the_job_over(stub: StubDashboard, caplog: pytest.LogCapt
     assert any("Took over Ray job" in text for text in messages(caplog))
 
 
+def test_job_that_has_ended_needs_no_trigger(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next try shows the log of a job that has succeeded meanwhile, and is done."""
+    stub.script(log=((0.0, b"from the start\n"),), runtime=0.0)
+    run(a_command(retries=1, wait_for_completion=False), TaskInstance(max_tries=1))
+
+    run(a_command(retries=1, deferrable=True), TaskInstance(try_number=2, max_tries=1))
+
+    assert len(stub.jobs) == 1
+    assert messages(caplog).count("from the start") == 1
+
+
 def test_submissions_are_counted(stub: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that a task starts is told from one that it takes over."""
     counts: Counter[str] = Counter()

@@ -24,9 +24,7 @@ from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.rayjobs.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger
-from airflow_synapse.version_compat import (
-    AirflowFailException,
-)
+from airflow_synapse.version_compat import AirflowFailException, AirflowSkipException
 from tests.operators.running import a_command, deferred, messages, run
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
@@ -72,6 +70,30 @@ def test_result_in_the_event_is_not_read_again(ti: TaskInstance, result: Any) ->
     assert operator.execute_complete({"ti": ti}, event) == result  # type: ignore[typeddict-item]
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_result_that_nobody_wants_is_not_read(
+    stub: StubDashboard, ti: TaskInstance, plugin: Path, deferrable: bool
+) -> None:
+    """Without XComs, a result that can't be read fails no task."""
+    operator = SubmitPluginActionOperator(
+        task_id="task",
+        action_name="run",
+        working_dir=plugin,
+        do_xcom_push=False,
+        deferrable=deferrable,
+        poll_interval=0.05,
+    )
+    event = {"status": "SUCCEEDED", "job_id": "j"}
+
+    if deferrable:
+        trigger = deferred(operator, ti).trigger
+        assert isinstance(trigger, RayJobTrigger)
+        assert not trigger.fetch_result
+        assert operator.execute_complete({"ti": ti}, event) is None  # type: ignore[typeddict-item]
+    else:
+        assert run(operator, ti) is None
+
+
 def test_task_may_end_without_waiting(stub: StubDashboard, ti: TaskInstance) -> None:
     """Without waiting, the task returns the job's id as soon as it is submitted."""
     stub.script(runtime=NEVER)
@@ -89,6 +111,26 @@ def test_failed_job_fails_the_task(stub: StubDashboard, ti: TaskInstance) -> Non
         run(a_command(), ti)
 
     assert caught.value.last_lines[-1] == "boom"
+
+
+@pytest.mark.parametrize("codes", [3, [3, 4], {3}, range(2, 5)])
+def test_exit_code_may_skip_the_task(stub: StubDashboard, ti: TaskInstance, codes: Any) -> None:
+    """A job may say by its exit code that there was nothing to do."""
+    stub.script(status="FAILED", exit_code=3)
+
+    with pytest.raises(AirflowSkipException, match="exited with code 3"):
+        run(a_command(skip_on_exit_code=codes), ti)
+
+
+@pytest.mark.parametrize(("exit_code", "codes"), [(1, 3), (1, [3]), (0, None), (None, None)])
+def test_other_exit_codes_fail_the_task(
+    stub: StubDashboard, ti: TaskInstance, exit_code: int | None, codes: Any
+) -> None:
+    """Whatever was not named is a failure, a job without an exit code among them."""
+    stub.script(status="FAILED", exit_code=exit_code)
+
+    with pytest.raises(AirflowSynapseError, match="FAILED"):
+        run(a_command(skip_on_exit_code=codes), ti)
 
 
 def test_stopped_job_fails_the_task_for_good(stub: StubDashboard, ti: TaskInstance) -> None:

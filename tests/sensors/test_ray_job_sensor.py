@@ -15,6 +15,7 @@ from airflow_synapse.exceptions import (
     ExecutionError,
     RayJobEntrypointError,
     RayJobNotFoundError,
+    RayJobTimeoutError,
 )
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
@@ -192,6 +193,40 @@ def test_deferred_sensor_leaves_all_to_its_trigger(stub: StubDashboard, context:
     assert (trigger.stop_on_kill, trigger.fetch_result) == (False, False)
     assert caught.value.timeout == timedelta(seconds=90)
     assert stub.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "poke_interval", "poll_interval"),
+    [
+        ({}, 5.0, 5.0),
+        ({"poke_interval": 120}, 120.0, 120.0),
+        ({"poke_interval": timedelta(minutes=2)}, 120.0, 120.0),
+        ({"default_args": {"poke_interval": 120}}, 120.0, 120.0),
+        ({"poll_interval": 30}, 30.0, 30.0),
+        ({"poke_interval": 120, "poll_interval": 30}, 120.0, 30.0),
+    ],
+)
+def test_either_interval_stands_for_both(
+    given: dict[str, Any], poke_interval: float, poll_interval: float
+) -> None:
+    """A sensor looks as often as it was told, wherever it waits."""
+    sensor = RayJobSensor(task_id="sensor", job_id="j", **given)
+
+    assert (sensor.poke_interval, sensor.poll_interval) == (poke_interval, poll_interval)
+
+
+def test_execution_timeout_of_a_deferred_sensor(stub: StubDashboard, context: Any) -> None:
+    """It counts from the start of the try, and is told from the sensor's own timeout: a retry helps."""
+    sensor = a_sensor(deferrable=True, execution_timeout=timedelta(seconds=60))
+    context["ti"].start_date -= timedelta(seconds=20)
+
+    with pytest.raises(TaskDeferred) as caught:
+        sensor.execute(context)
+    assert caught.value.timeout is not None
+    assert 30 < caught.value.timeout.total_seconds() <= 40
+
+    with pytest.raises(RayJobTimeoutError, match="execution_timeout of 0:01:00"):
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
 
 
 @pytest.mark.parametrize("soft_fail", [True, False])

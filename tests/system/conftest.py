@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow import __version__ as airflow_version
+from packaging.version import Version
 
 from airflow_synapse.rayjobs import RayJobExecutor
 from local_services.airflow_deployment import AirflowDeployment
@@ -15,6 +17,16 @@ from tests.support.statsd_listener import StatsdListener
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "dags_examples"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let who looks at the UI keep what the browser showed."""
+    parser.addoption(
+        "--screenshots",
+        type=Path,
+        metavar="DIR",
+        help="save a picture of each test of Airflow's UI",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +61,8 @@ def airflow(
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
     }
+    if Version(airflow_version) < Version("3.3"):  # whose audit log shows more of a connection
+        config["AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES"] = "headers,cookies"
     with AirflowDeployment(
         EXAMPLES, HERE / "dags", connections=connections, config=config, parallelism=6
     ) as deployment:

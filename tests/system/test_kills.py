@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -69,9 +71,12 @@ class Counting:
         before = len(self.numbers(try_number))
         eventually(lambda: len(self.numbers(try_number)) >= before + more)
 
+    def let_job_end(self) -> None:
+        self._until.touch()
+
     def end(self) -> int:
         """Let the job end and return how many lines it has printed, once the run is over."""
-        self._until.touch()
+        self.let_job_end()
         state = self.airflow.api.wait_run(self.dag_id, self.run_id, timeout=180)
         assert state == "success", self.log()[-30:]
         (job_id,) = (job_id for job_id, status in self.jobs.items() if status == "SUCCEEDED")
@@ -138,6 +143,41 @@ def test_killed_triggerer_loses_nothing(
     assert len(steps_back) <= 1
     assert any("goes on at byte" in line for line in counting.log())
     assert list(counting.jobs.values()) == ["SUCCEEDED"]
+
+
+@contextmanager
+def slowed_down(pid: int) -> Iterator[None]:
+    """Let a process work for ten milliseconds each 1.2 seconds, as if the machine or a database were slow."""
+    is_over = threading.Event()
+
+    def hold_back() -> None:
+        while not is_over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            is_over.wait(1.2)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=hold_back)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def test_slow_supervisor_loses_no_line_of_a_job_that_ends(
+    airflow: AirflowDeployment, start: Callable[[str], Counting]
+) -> None:
+    """Lines that Airflow has not yet taken in when the job ends come into the task's log all the same."""
+    counting = start("triggerer")
+    eventually(lambda: len(counting.numbers()) > 50)
+
+    with slowed_down(airflow.triggerer.pid):
+        time.sleep(3)
+        total = counting.end()
+
+    assert counting.numbers() == list(range(total))
 
 
 def test_killed_worker_s_job_is_taken_over(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest.mock import create_autospec, patch
 
 import pytest
+import structlog
+from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogger
 
 from airflow_synapse.rayjobs import job_watcher
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.task_state import still_waits_for
 from tests.support.stub_dashboard import StubDashboard
-from tests.triggers.watching import connect
+from tests.triggers.watching import connect, forget_channel
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +45,16 @@ def waits() -> Iterator[Any]:
     with patch.object(ray_job, "still_waits_for", create_autospec(still_waits_for)) as waits:
         waits.return_value = False
         yield waits
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """What a triggerer's structlog writes into, and the supervisor's end."""
+    ours, theirs = socket.socketpair()
+    before = structlog.get_config()
+    forget_channel()
+    with ours, theirs, ours.makefile("wb", buffering=0) as output:
+        structlog.configure(logger_factory=LoggerFactory(NamedBytesLogger, io=output))
+        yield ours, theirs
+        structlog.configure(**before)
+        forget_channel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,6 @@ class Airflow:
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
     monkeypatch.setattr(log_checkpoint, "_INTERVAL", 0.05)
-    monkeypatch.setattr(log_checkpoint, "_SETTLED_AFTER", 0.02)
     airflow = Airflow()
     module = "airflow.sdk.execution_time.task_runner"
     with patch(f"{module}.SUPERVISOR_COMMS", airflow, create=True):
@@ -90,13 +90,34 @@ async def test_quiet_job_costs_nothing(airflow: Airflow, keeping: LogCheckpoint)
     assert airflow.writes == [100]
 
 
-async def test_fresh_lines_are_not_kept_yet(
-    airflow: Airflow, keeping: LogCheckpoint, monkeypatch: pytest.MonkeyPatch
+async def test_lines_that_airflow_has_not_read_are_not_kept(
+    airflow: Airflow, keeping: LogCheckpoint, channel: tuple[socket.socket, socket.socket]
 ) -> None:
     """A line that may still be on its way to the log file is not taken for shown."""
-    monkeypatch.setattr(log_checkpoint, "_SETTLED_AFTER", 60.0)
+    ours, theirs = channel
+    ours.send(b"a line")
     keeping.note(100)
     await asyncio.sleep(0.2)
+    assert airflow.writes == []
+
+    theirs.recv(4096)
+    while not airflow.writes:
+        await asyncio.sleep(0.01)
+    assert airflow.writes == [100]
+
+
+async def test_flush_keeps_no_line_that_airflow_has_not_read(
+    airflow: Airflow,
+    channel: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the supervisor reads no more, lines come again rather than get lost."""
+    monkeypatch.setattr(log_checkpoint, "_FLUSH_TIMEOUT", 0.05)
+    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER)
+    channel[0].send(b"a line")
+    checkpoint.note(100)
+
+    await checkpoint.flush()
 
     assert airflow.writes == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 import time
 from typing import Any
 
@@ -68,6 +69,26 @@ async def test_end_of_the_job_is_one_event(
     assert json.loads(json.dumps(event)) == event
     lines = [text for text in messages(caplog) if text in {"100 %s", "    indented", ""}]
     assert lines == ["100 %s", "    indented", ""]
+
+
+async def test_event_comes_after_the_lines_before_it(
+    stub: StubDashboard,
+    channel: tuple[socket.socket, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Airflow closes a task's log when it hears the event, so by then it must have read the lines."""
+    ours, theirs = channel
+    stub.add_job("j", runtime=0.0)
+    ours.send(b"a line of this job")
+    events = asyncio.create_task(events_of(RayJobTrigger("j")))
+    while "Ray job j is SUCCEEDED." not in messages(caplog):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    assert not events.done()
+
+    theirs.recv(4096)
+    (event,) = await events
+    assert event["status"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("result", [None, {"accuracy": 0.9}, "x" * 1000])

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import ErrorType
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse
 
+from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 
 
@@ -34,3 +35,9 @@ async def events_of(trigger: RayJobTrigger) -> list[dict[str, Any]]:
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
+
+
+def forget_channel() -> None:
+    """Have the next look at structlog's configuration be the first one."""
+    log_channel._channel.cache_clear()
+    log_channel._poller.cache_clear()

@@ -1,7 +1,8 @@
-"""Durations and numbers as a DAG may give them, templates included."""
+"""Durations, numbers and paths as a DAG may give them, templates included."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -68,3 +69,8 @@ def deadlines_of(limits: Mapping[str, float | None], found: JobInfo | None) -> d
     if found is not None and found.start_time:
         submitted = found.start_time / 1000
     return {name: submitted + limit for name, limit in limits.items() if limit is not None}
+
+
+def plain_path(value: Any) -> Any:
+    """Return a path as text, and anything else as it is: text, None, or what an upstream task will say."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_synapse.operators.durations import to_number, to_seconds
+from airflow_synapse.operators.arguments import to_number, to_seconds
 
 
 @pytest.mark.parametrize(
