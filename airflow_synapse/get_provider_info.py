@@ -12,6 +12,18 @@ _SECRET: dict[str, Any] = {"type": ["string", "null"], "format": "password"}
 """A field whose value is masked; of one that may be an object, too, Airflow's form masks nothing."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "deployment": {
+        "description": (
+            "A name that tells this Airflow from others that use the same Ray clusters, such as prod. "
+            "Jobs carry it, and so a task never takes another Airflow's job for its own. Without a name, "
+            "[api] base_url serves as one, unless that is an address such as localhost. A change of it makes "
+            "tasks forget the jobs that run."
+        ),
+        "version_added": "0.1.0",
+        "example": "prod",
+        "type": "string",
+        "default": "",
+    },
     "job_view": {
         "description": (
             'Whether task instances have a tab "Ray job" in the UI. Its pages are made by the API '

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from airflow_synapse.get_provider_info import OPTIONS
 from airflow_synapse.version_compat import conf
 
 SECTION = "ray"
 
 
+_ANYBODY_S_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1")  # noqa: S104  # nothing is bound
+
+
 def deployment() -> str:
-    """Return what tells this Airflow from others that use the same cluster: its base URL."""
-    return str(conf.get("api", "base_url", fallback=""))
+    """Return what tells this Airflow from others that use the same cluster, empty if nothing does.
+
+    That is its name, or else its base URL, which has no default since Airflow 3, and tells nothing where
+    it is on the machine itself.
+    """
+    name = str(conf.get(SECTION, "deployment", fallback="") or "")
+    base_url = str(conf.get("api", "base_url", fallback="") or "")
+    return name or ("" if urlsplit(base_url).hostname in _ANYBODY_S_HOSTS else base_url)
 
 
 def requests_per_second() -> float:

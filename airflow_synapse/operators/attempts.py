@@ -21,7 +21,14 @@ from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDE
 DEPLOYMENT_KEY = "airflow_deployment"
 """Metadata: which Airflow submitted the job."""
 
+MAYBE_FOREIGN = (
+    "Ray job %s on %s is of the same task and run, but maybe of another Airflow: neither [ray] deployment "
+    "nor [api] base_url of this one tells them apart. So it is left alone, and a new job is submitted."
+)
+"""What to say of a job that may be another Airflow's, with its id and cluster."""
+
 _ADOPTABLE = frozenset({PENDING, RUNNING, SUCCEEDED})
+_RUN_STARTED_KEY = "airflow_run_started"
 _NAME_LENGTH = 40
 _HASH_LENGTH = 16
 
@@ -30,7 +37,7 @@ _HASH_LENGTH = 16
 class TaskRun:
     """One try of a task instance.
 
-    :param deployment: What tells this Airflow from another on the same cluster, its base URL.
+    :param deployment: What tells this Airflow from another on the same cluster; empty if nothing does.
     :param try_number: Airflow's number of this try, which grows over retries and clears alike.
     :param max_tries: What Airflow set when it created the task instance (``retries``) or a user
         cleared it (``try_number + retries``). Neither a retry nor an edit of the DAG changes it.
@@ -94,10 +101,17 @@ class TaskRun:
         beside = [_differs(job, {key: value}) for key, value in self._beside_clear().items()]
         return all(beside) and job.is_terminal
 
+    def may_be_foreign(self, job: JobInfo) -> bool:
+        """Whether a job of this owner may be of another Airflow that has no name either.
+
+        Runs of a schedule have the same ids everywhere, but do not start in the same microsecond.
+        """
+        return not self.deployment and _differs(job, {_RUN_STARTED_KEY: self.run_started})
+
     def _since_clear(self) -> dict[str, str]:
         return {
             "airflow_max_tries": str(self.max_tries),
-            "airflow_run_started": self.run_started,
+            _RUN_STARTED_KEY: self.run_started,
         }
 
     def _beside_clear(self) -> dict[str, str]:
@@ -110,12 +124,15 @@ class Attempt:
 
     :param job_id: Its submission id.
     :param found: What the cluster knows of it, None if it is still to be submitted.
-    :param left_behind: A job from before a clear that nobody has stopped.
+    :param left_behind: A job from before a clear, or of a try that is not to be taken over, that nobody
+        has stopped.
+    :param maybe_foreign: A job that looks like one left behind, but may be another Airflow's.
     """
 
     job_id: str
     found: JobInfo | None = None
     left_behind: JobInfo | None = None
+    maybe_foreign: JobInfo | None = None
 
 
 def choose_attempt(
@@ -124,6 +141,7 @@ def choose_attempt(
     *,
     cluster: str,
     given: str | None = None,
+    adopts: bool = True,
 ) -> Attempt:
     """Return the job to adopt, or the id under which to submit a new one.
 
@@ -134,6 +152,7 @@ def choose_attempt(
     :param find: Looks a submission id up on the cluster.
     :param cluster: The dashboard URL, for an error.
     :param given: The user's own id.
+    :param adopts: Whether the job of an earlier try may be taken over.
     :raises JobIdConflictError: if an id belongs to somebody else's job.
     """
     number, latest = _latest(run, find, given)
@@ -142,11 +161,15 @@ def choose_attempt(
         return Attempt(run.job_id(due, given=given))
     _refuse_other(run, latest, cluster)
     is_old = run.was_cleared_after(latest)
-    if latest.status in _ADOPTABLE and not is_old:
+    if latest.status in _ADOPTABLE and adopts and not is_old:
         return Attempt(latest.job_id, latest)
     due = max(number + 1, run.try_number) if run.had_job else number + 1
-    left_behind = latest if is_old and not latest.is_terminal else None
-    return Attempt(run.job_id(due, given=given), left_behind=left_behind)
+    job_id = run.job_id(due, given=given)
+    if latest.is_terminal or not (is_old or not adopts):
+        return Attempt(job_id)
+    if run.may_be_foreign(latest):
+        return Attempt(job_id, maybe_foreign=latest)
+    return Attempt(job_id, left_behind=latest)
 
 
 def _latest(

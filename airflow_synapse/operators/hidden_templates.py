@@ -18,8 +18,8 @@ class HiddenTemplates(BaseOperator):
     templates, where everybody may read them. So an instance has no template fields for these. The class
     has them, last: of a mapped task, Airflow finds what it depends on by the fields of its class.
 
-    A subclass ends its ``template_fields`` with :attr:`hidden_template_fields`, calls
-    :meth:`hide_templates` when these are set, and :meth:`render_hidden_templates` when it runs.
+    A subclass ends its ``template_fields`` with :attr:`hidden_template_fields`, and calls
+    :meth:`hide_templates` when these are set.
     """
 
     hidden_template_fields: ClassVar[tuple[str, ...]] = ("env", "runtime_env")
@@ -30,18 +30,24 @@ class HiddenTemplates(BaseOperator):
         for field in self.hidden_template_fields:
             XComArg.apply_upstream_relationship(self, getattr(self, field))
 
-    def render_hidden_templates(self, context: Context) -> None:
-        """Replace the hidden fields' templates by their values."""
-        for field in self.hidden_template_fields:
-            setattr(self, field, self.render_template(getattr(self, field), context))
-
     def _do_render_template_fields(
-        self, parent: Any, template_fields: Iterable[str], *args: Any, **kwargs: Any
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Any,
+        seen_oids: set[int],
     ) -> None:
-        """Leave the hidden fields alone, which are among a mapped task's template fields."""
+        """Render the hidden fields, too, whether this is a mapped task or not.
+
+        What a mapped task was given by an upstream one is no template, as ``seen_oids`` say.
+        """
+        shown = self._shown(template_fields) if parent is self else template_fields
+        super()._do_render_template_fields(parent, shown, context, jinja_env, seen_oids)
         if parent is self:
-            template_fields = self._shown(template_fields)
-        super()._do_render_template_fields(parent, template_fields, *args, **kwargs)
+            for field in self.hidden_template_fields:
+                value = self.render_template(getattr(self, field), context, jinja_env, seen_oids)
+                setattr(self, field, value)
 
     def _shown(self, template_fields: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in template_fields if name not in self.hidden_template_fields)

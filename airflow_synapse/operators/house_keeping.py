@@ -111,6 +111,11 @@ class DeleteRayJobsOperator(BaseOperator):
         age = to_seconds(self.older_than, "older_than")
         if age is None or age < _LEAST_AGE:
             raise ValueError(f"older_than is {self.older_than!r}, but must be at least a minute.")
+        if self.only_own and not settings.deployment():
+            self.log.warning(
+                "This Airflow has no name, so jobs of other nameless ones on the cluster count as its own. "
+                "Set [ray] deployment or [api] base_url."
+            )
         hook = RayJobHook(self.ray_conn_id, unreachable_timeout=self.unreachable_timeout)
         executor = hook.get_conn()
         with executor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_synapse.hooks.airflow_values import safe_value
 from airflow_synapse.operators.base import RayJobOperator
 
 
@@ -20,4 +21,12 @@ class RayResultOperator(RayJobOperator):
             return None
         if "result" in event:
             return event["result"]
-        return self._hook().get_result(event["job_id"])
+        result = self._hook().get_result(event["job_id"])
+        storable = safe_value(result)
+        if storable != result:
+            self.log.warning(
+                "The result of Ray job %s has integers of more than 64 bits, or text that is none, which "
+                "no XCom can hold. They are kept as readable text.",
+                event["job_id"],
+            )
+        return storable

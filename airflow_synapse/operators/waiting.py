@@ -20,7 +20,7 @@ def wait_in_worker(
 
     :raises RayJobTimeoutError: if a deadline passed. The job was stopped.
     """
-    from airflow_synapse.triggers.events import event_of_end
+    from airflow_synapse.triggers.events import error_of_lasting_job, event_of_end
 
     def show(lines: Sequence[str]) -> None:
         for line in lines:
@@ -29,8 +29,9 @@ def wait_in_worker(
     executor = hook.get_conn()
     try:
         info, last_lines = executor.watch(job_id, options=options, emit=show, logger=logger)
-    except RayJobTimeoutError:
-        hook.stop_and_tell(job_id, logger=logger)
+    except RayJobTimeoutError as exc:
+        if not hook.stop_and_tell(job_id, logger=logger):
+            raise error_of_lasting_job(exc) from exc
         raise
     event = event_of_end(info, cluster=executor.cluster.dashboard_url, last_lines=last_lines)
     return {**event, DASHBOARD_URL_KEY: hook.job_page(job_id)}

@@ -8,10 +8,12 @@ from typing import Any
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
     ExecutionError,
+    RayAuthenticationError,
     RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.hooks.airflow_values import safe_text
 from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import SUCCEEDED, TERMINAL_STATUSES, JobInfo
@@ -40,14 +42,14 @@ def event_of_end(
     return {
         "status": info.status,
         "job_id": info.job_id,
-        "message": (info.message or "")[:_MAX_MESSAGE],
-        "error_type": info.error_type,
+        "message": safe_text((info.message or "")[:_MAX_MESSAGE]),
+        "error_type": info.error_type and safe_text(info.error_type),
         "driver_exit_code": info.driver_exit_code,
         "cluster": cluster,
         "plugin": facts.plugin,
         "action": facts.action,
         "duration": facts.duration,
-        "last_lines": [line[:_MAX_LINE] for line in last_lines] if is_failure else [],
+        "last_lines": _cut(last_lines) if is_failure else [],
         **(result or {}),
     }
 
@@ -62,19 +64,37 @@ def event_of_error(error: Exception, *, job_id: str, cluster: str | None) -> Eve
     elif isinstance(error, RayClusterUnreachableError):
         status = UNREACHABLE
     text = str(error) if isinstance(error, AirflowSynapseError) else repr(error)
+    text = safe_text(text[:_MAX_MESSAGE])
+    reason = f"can't be watched: {text.rstrip('.')}"
     return {
         "status": status,
         "job_id": job_id,
-        "message": text[:_MAX_MESSAGE],
+        "message": text,
         "error_type": None,
         "driver_exit_code": None,
         "cluster": cluster,
-        "reason": f"can't be watched: {text[:_MAX_MESSAGE].rstrip('.')}"
-        if status == ERROR
-        else getattr(error, "reason", ""),
-        "hint": getattr(error, "hint", ""),
-        "last_lines": [line[:_MAX_LINE] for line in getattr(error, "last_lines", ())],
+        "reason": reason if status == ERROR else safe_text(getattr(error, "reason", "")),
+        "hint": safe_text(getattr(error, "hint", "")),
+        "job_status": getattr(error, "status", None),
+        "http_status": getattr(error, "http_status", None),
+        "last_lines": _cut(getattr(error, "last_lines", ())),
     }
+
+
+def error_of_lasting_job(error: RayJobTimeoutError) -> RayJobTimeoutError:
+    """Return the error of a job that took too long, and that could not be stopped then."""
+    return RayJobTimeoutError(
+        job_id=error.job_id,
+        cluster=error.cluster,
+        status=error.status,
+        reason=f"{error.reason}, and could not be stopped, so that it may still run",
+        hint=f"Stop it with `ray job stop {error.job_id} --address {error.cluster}`. {error.hint}",
+        last_lines=error.last_lines,
+    )
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    return [safe_text(line[:_MAX_LINE]) for line in lines]
 
 
 def error_of_event(event: Any) -> AirflowSynapseError | None:
@@ -106,6 +126,8 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
     }
     if status == UNREACHABLE:
         return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
+    if status == ERROR and isinstance(http_status := event.get("http_status"), int):
+        return RayAuthenticationError(cluster=cluster or "its address", http_status=http_status)
     kinds: dict[str, type[ExecutionError]] = {
         TIMEOUT: RayJobTimeoutError,
         NOT_FOUND: RayJobNotFoundError,
@@ -113,7 +135,9 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
     }
     if status not in kinds:
         facts["reason"] = f"was watched by a trigger that ended with the unknown status {status!r}"
-    return kinds.get(status, ExecutionError)(cluster=cluster, last_lines=last_lines, **facts)
+    kind = kinds.get(status, ExecutionError)
+    facts["status"] = _text(event.get("job_status"))
+    return kind(cluster=cluster, last_lines=last_lines, **facts)
 
 
 def _text(value: Any) -> str | None:

@@ -13,6 +13,7 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.hooks import settings
+from airflow_synapse.hooks.airflow_values import is_safe
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.rayjobs.budget import Lane
@@ -23,7 +24,7 @@ from airflow_synapse.rayjobs.metrics import JOBS_WATCHED
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo, Logger
 from airflow_synapse.rayjobs.results import read_result
 from airflow_synapse.rayjobs.stopping import stop_and_tell
-from airflow_synapse.triggers.events import Event, event_of_end
+from airflow_synapse.triggers.events import Event, error_of_lasting_job, event_of_end
 from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 
@@ -62,8 +63,9 @@ async def watch_job(
         )
         try:
             info = await _keeping(checkpoint, watcher)
-        except RayJobTimeoutError:
-            await _stop(watch.client, job_id, logger)
+        except RayJobTimeoutError as exc:
+            if not await _stop(watch.client, job_id, logger):
+                raise error_of_lasting_job(exc) from exc
             raise
         return event_of_end(
             info,
@@ -79,8 +81,8 @@ async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) ->
         await _stop(client, job_id, logger)
 
 
-async def _stop(client: RayJobClient, job_id: str, logger: Logger) -> None:
-    await stop_and_tell(client, job_id, logger=logger, notice_after=_NOTICE_AFTER)
+async def _stop(client: RayJobClient, job_id: str, logger: Logger) -> bool:
+    return await stop_and_tell(client, job_id, logger=logger, notice_after=_NOTICE_AFTER)
 
 
 async def _keeping(checkpoint: LogCheckpoint, watcher: JobWatcher) -> JobInfo:
@@ -101,11 +103,12 @@ async def _small_result(watch: ClusterWatch, info: JobInfo, logger: Logger) -> E
         return None
     await watch.budget.take(Lane.END)
     try:
-        return await read_result(watch.client, info, max_bytes=MAX_RESULT_IN_EVENT)
+        result = await read_result(watch.client, info, max_bytes=MAX_RESULT_IN_EVENT)
     except AirflowSynapseError as exc:
         level = logger.warning if isinstance(exc, RayLogNotFoundError) else logger.debug
         level("The job's result was not read here: %s", exc)
         return None
+    return result if result is not None and is_safe(result["result"]) else None
 
 
 @cache

@@ -16,6 +16,8 @@ from airflow_synapse.version_compat import stats
 OF_THE_VIEW = {"job_view"}
 """Read by the UI plugin, which must not import anything."""
 
+NUMBERS = sorted(OPTIONS.keys() - OF_THE_VIEW - {"deployment"})
+
 
 def test_defaults_are_those_of_the_watch() -> None:
     """What Airflow documents as the default is what is used without Airflow, too."""
@@ -37,7 +39,28 @@ def test_environment_overrides_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.log_lines_per_second(7.0) == 7.0
 
 
-@pytest.mark.parametrize("option", sorted(OPTIONS.keys() - OF_THE_VIEW))
+@pytest.mark.parametrize(
+    ("name", "base_url", "told"),
+    [
+        ("", "", ""),
+        ("", "http://localhost:8080", ""),
+        ("", "http://127.0.0.1:8080/prefix", ""),
+        ("", "https://airflow.example.com", "https://airflow.example.com"),
+        ("prod", "https://airflow.example.com", "prod"),
+        ("prod", "", "prod"),
+    ],
+)
+def test_airflow_is_known_by_its_name_or_its_address(
+    monkeypatch: pytest.MonkeyPatch, name: str, base_url: str, told: str
+) -> None:
+    """An address that every machine has tells nothing."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", name)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+
+    assert settings.deployment() == told
+
+
+@pytest.mark.parametrize("option", NUMBERS)
 @pytest.mark.parametrize("value", ["-1", "many", "nan", "inf", ""])
 def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch, option: str, value: str) -> None:
     """A value that makes no sense is an error that names the option and its default."""

@@ -55,6 +55,23 @@ def test_old_jobs_of_this_airflow_are_forgotten(ended: StubDashboard) -> None:
     assert set(ended.jobs) == {"ours-new", "theirs-old", "nobodys-old", "ours-runs"}
 
 
+@pytest.mark.parametrize(("name", "warns"), [("", True), ("prod", False)])
+def test_nameless_airflow_is_warned(
+    ended: StubDashboard,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    warns: bool,
+) -> None:
+    """Who cannot tell its jobs from another nameless Airflow's learns that before they are gone."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", name)
+
+    delete(only_show=True)
+
+    assert any("This Airflow has no name" in text for text in caplog.messages) is warns
+
+
 def test_age_is_a_duration(ended: StubDashboard) -> None:
     """As everywhere: seconds, a timedelta, ISO 8601, or a template that gives one."""
     assert delete(older_than="P20D") == 1

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_synapse.exceptions import (
+    ExecutionError,
     JobIdConflictError,
     RayJobEntrypointError,
-    RayJobStoppedError,
+    RayJobTimeoutError,
 )
 from airflow_synapse.hooks.metrics import AirflowMetrics
+from airflow_synapse.operators import base
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.retry_policy import is_worth_a_retry
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.metrics import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
@@ -99,13 +106,17 @@ def test_cleared_task_starts_a_new_job(stub: StubDashboard) -> None:
     assert len(stub.jobs) == 2
 
 
-def test_task_that_does_not_reattach_starts_a_new_job(stub: StubDashboard) -> None:
-    """With ``reattach=False`` each try has a job of its own."""
+@pytest.mark.parametrize("given", [{}, {"job_id": "mine"}])
+def test_task_that_does_not_reattach_starts_a_new_job(
+    stub: StubDashboard, given: dict[str, Any]
+) -> None:
+    """With ``reattach=False`` each try has a job of its own, and none is left behind."""
+    stub.script(runtime=NEVER)
     for try_number in (1, 2):
         ti = TaskInstance(try_number=try_number, max_tries=1)
-        run(a_command(retries=1, reattach=False), ti)
+        run(a_command(retries=1, reattach=False, wait_for_completion=False, **given), ti)
 
-    assert len(stub.jobs) == 2
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED", "RUNNING"]
 
 
 def test_given_id_of_another_job_conflicts(stub: StubDashboard, ti: TaskInstance) -> None:
@@ -137,10 +148,11 @@ def test_task_that_was_killed_before_it_submits(stub: StubDashboard, ti: TaskIns
     operator = a_command()
     operator.on_kill()
 
-    with pytest.raises(RayJobStoppedError, match="the task was killed"):
+    with pytest.raises(ExecutionError, match="the task was killed") as caught:
         run(operator, ti)
 
     assert stub.count(routes.SUBMIT) == 0
+    assert is_worth_a_retry(caught.value) is not False
 
 
 def test_task_that_is_killed_while_it_submits(
@@ -157,8 +169,25 @@ def test_task_that_is_killed_while_it_submits(
 
     monkeypatch.setattr(RayJobExecutor, "submit_prepared", submit_and_be_killed)
 
-    with pytest.raises(RayJobStoppedError, match="the task was killed"):
+    with pytest.raises(ExecutionError, match="the task was killed"):
         run(operator, ti)
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
+
+
+def test_task_that_is_killed_while_it_talks_to_airflow(
+    stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job is stopped without asking Airflow, whose answer the interrupted code is waiting for."""
+    stub.script(runtime=NEVER)
+    operator = a_command(wait_for_completion=False)
+
+    def push_and_be_killed(key: str, value: Any) -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_RAY_DEFAULT", raising=False)
+        operator.on_kill()
+
+    monkeypatch.setattr(ti, "xcom_push", push_and_be_killed)
+    run(operator, ti)
 
     assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
 
@@ -174,6 +203,88 @@ def test_job_that_survived_a_clear_is_stopped(
 
     assert [job.status for job in stub.jobs.values()] == ["STOPPED", "RUNNING"]
     assert any("from before the task was cleared" in text for text in messages(caplog))
+
+
+def test_job_that_may_be_another_airflow_s_is_left_alone(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where two Airflows have no names, neither touches what looks like its own and started elsewhere."""
+    stub.script(runtime=NEVER)
+    for second in (1, 2):
+        started = SimpleNamespace(
+            start_date=datetime(2026, 1, 1, second=second, tzinfo=timezone.utc)
+        )
+        context: Any = {"ti": TaskInstance(), "dag_run": started}
+        a_command(wait_for_completion=False).execute(context)
+
+    assert [job.status for job in stub.jobs.values()] == ["RUNNING", "RUNNING"]
+    assert any("maybe of another Airflow" in text for text in messages(caplog))
+
+
+def test_named_airflow_stops_what_it_left_behind(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a name, a job of a run that was deleted and made again is known to be its own."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "prod")
+    stub.script(runtime=NEVER)
+    for second in (1, 2):
+        started = SimpleNamespace(
+            start_date=datetime(2026, 1, 1, second=second, tzinfo=timezone.utc)
+        )
+        context: Any = {"ti": TaskInstance(), "dag_run": started}
+        a_command(wait_for_completion=False).execute(context)
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED", "RUNNING"]
+
+
+LEFT = [(0, True, "STOPPED"), (1, True, "RUNNING"), (1, False, "STOPPED")]
+
+
+@pytest.mark.parametrize(("max_tries", "reattach", "status"), LEFT)
+def test_watch_that_broke_in_the_triggerer_leaves_the_job_only_to_a_next_try(
+    stub: StubDashboard, max_tries: int, reattach: bool, status: str
+) -> None:
+    """An event that tells of no end is followed by one that does, or by a stop."""
+    stub.add_job("j", runtime=NEVER)
+    event = {"status": "ERROR", "job_id": "j", "message": "it broke", "reason": "can't be watched"}
+    operator = a_command(retries=max_tries, reattach=reattach)
+
+    with pytest.raises(ExecutionError, match="can't be watched"):
+        operator.execute_complete({"ti": TaskInstance(max_tries=max_tries)}, event)  # type: ignore[typeddict-item]
+
+    assert stub.jobs["j"].status == status
+
+
+@pytest.mark.parametrize(("max_tries", "reattach", "status"), LEFT)
+def test_watch_that_broke_in_the_worker_leaves_the_job_only_to_a_next_try(
+    stub: StubDashboard, max_tries: int, reattach: bool, status: str
+) -> None:
+    """Whatever breaks, no job runs on that nobody watches."""
+    stub.script(runtime=NEVER)
+    operator = a_command(retries=max_tries, reattach=reattach)
+
+    with (
+        patch.object(base, "wait_in_worker", side_effect=RuntimeError("it broke")),
+        pytest.raises(RuntimeError),
+    ):
+        run(operator, TaskInstance(max_tries=max_tries))
+
+    assert [job.status for job in stub.jobs.values()] == [status]
+
+
+def test_execution_timeout_in_the_worker_stops_the_job_and_is_named(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """Airflow's own limit ends a task in the worker as it does in the triggerer."""
+    stub.script(runtime=NEVER)
+
+    with (
+        pytest.raises(RayJobTimeoutError, match="end of the task's execution_timeout"),
+        timeout(0.7),
+    ):
+        run(a_command(), ti)
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
 
 
 def resume_broken(operator: RayJobOperator, ti: TaskInstance, error: str) -> None:

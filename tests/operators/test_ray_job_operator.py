@@ -94,6 +94,21 @@ def test_result_that_nobody_wants_is_not_read(
         assert run(operator, ti) is None
 
 
+def test_result_that_no_xcom_can_hold_is_kept_as_text(
+    stub: StubDashboard, ti: TaskInstance, plugin: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An integer of more than 64 bits, or broken text, fails no task whose job has succeeded."""
+    operator = SubmitPluginActionOperator(
+        task_id="task", action_name="run", working_dir=plugin, job_id="j", poll_interval=0.05
+    )
+    stub.files[result_file("j")] = (
+        b'{"result": {"seed": 340282366920938463463374607431768211456, "t": "\\ud800"}}'
+    )
+
+    assert run(operator, ti) == {"seed": str(2**128), "t": "\\ud800"}
+    assert any("more than 64 bits" in text for text in messages(caplog))
+
+
 def test_task_may_end_without_waiting(stub: StubDashboard, ti: TaskInstance) -> None:
     """Without waiting, the task returns the job's id as soon as it is submitted."""
     stub.script(runtime=NEVER)
@@ -247,7 +262,9 @@ def test_templates_are_rendered_and_env_stays_hidden(stub: StubDashboard, ti: Ta
         env={"KEY": "{{ secret }}"}, runtime_env={"env_vars": {"OTHER": "{{ secret }}"}}
     )
 
-    operator.execute({"ti": ti, "secret": "s3cret"})  # type: ignore[typeddict-item]
+    context: Any = {"ti": ti, "secret": "s3cret"}
+    operator.render_template_fields(context)
+    operator.execute(context)
 
     sent = next(iter(stub.jobs.values())).request["runtime_env"]["env_vars"]
     assert sent == {"KEY": "s3cret", "OTHER": "s3cret"}

@@ -96,7 +96,7 @@ def test_resources_have_one_value() -> None:
 
 
 def test_mapped_task_shows_no_hidden_value() -> None:
-    """The instances of a mapped task render ``env`` where they run, and do not show it."""
+    """The instances of a mapped task render ``env``, and do not show it."""
     with DAG("dag", schedule=None) as dag:
         mapped = SubmitRayJobOperator.partial(
             task_id="task", env={"KEY": "{{ secret }}"}, job_id="{{ name }}"
@@ -110,8 +110,22 @@ def test_mapped_task_shows_no_hidden_value() -> None:
 
     operator = ti.task
     assert (operator.entrypoint, operator.job_id) == ("echo n", "n")
-    assert operator.env == {"KEY": "{{ secret }}"}
+    assert operator.env == {"KEY": "s3cret"}
     assert not {"env", "runtime_env"} & set(operator.template_fields)
+
+
+def test_value_from_another_task_is_no_template() -> None:
+    """What a mapped task gets from others is taken as it is: Airflow names such values by their ids."""
+    value = {"KEY": "{{ 6 * 7 }}"}
+    operator = SubmitRayJobOperator(task_id="task", entrypoint="true", env=value)
+    environment = operator.get_template_env()
+    context: Any = {}
+
+    operator._do_render_template_fields(
+        operator, operator.template_fields, context, environment, {id(value)}
+    )
+
+    assert operator.env == {"KEY": "{{ 6 * 7 }}"}
 
 
 def test_serialized_dag_holds_no_hidden_value() -> None:

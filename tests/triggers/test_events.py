@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse import exceptions
+from airflow_synapse.hooks.airflow_values import is_safe, safe_text
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import JobInfo
-from airflow_synapse.triggers.events import error_of_event, event_of_end, event_of_error
+from airflow_synapse.triggers.events import (
+    error_of_event,
+    error_of_lasting_job,
+    event_of_end,
+    event_of_error,
+)
 
 CLUSTER = "http://ray:8265"
 
@@ -68,13 +75,43 @@ def test_errors_come_back_as_they_were(error: exceptions.AirflowSynapseError, st
 
 
 def test_refused_credentials_are_told() -> None:
-    """Any other error comes back with its own words about what to check."""
+    """What to check comes back, and that a retry is in vain."""
     refused = exceptions.RayAuthenticationError(cluster=CLUSTER, http_status=401)
 
     event = event_of_error(refused, job_id="j", cluster=CLUSTER)
+    error = error_of_event(event)
 
     assert event["status"] == "ERROR"
-    assert "Set the connection's password" in str(error_of_event(event))
+    assert isinstance(error, exceptions.RayAuthenticationError)
+    assert str(error) == str(refused)
+
+
+@pytest.mark.parametrize("text", ["\udcff", "\0", "a \ud800 b"])
+def test_text_that_is_none_can_be_sent(text: str) -> None:
+    """Airflow's triggerer dies of an event that is not UTF-8, and PostgreSQL takes no zero."""
+    failed = JobInfo("j", "FAILED", text, text, 3)
+    broken = exceptions.ExecutionError(job_id="j", reason=text, hint=text, last_lines=[text])
+
+    for event in (
+        event_of_end(failed, cluster=CLUSTER, last_lines=[text]),
+        event_of_error(broken, job_id="j", cluster=CLUSTER),
+        event_of_error(ValueError(text), job_id="j", cluster=CLUSTER),
+    ):
+        assert is_safe(event)
+        msgspec.msgpack.encode(event)
+
+
+def test_job_that_could_not_be_stopped_is_told() -> None:
+    """A limit's error says so if the job may still run, and how to stop it."""
+    late = exceptions.RayJobTimeoutError(
+        job_id="j", cluster=CLUSTER, reason="is late", hint="Raise it.", last_lines=["a"]
+    )
+
+    text = str(error_of_lasting_job(late))
+
+    assert "may still run" in text
+    assert f"ray job stop j --address {CLUSTER}" in text
+    assert "Raise it." in text
 
 
 @pytest.mark.parametrize("event", [None, "SUCCEEDED", {}, {"status": None}, {"status": "DONE"}])
@@ -150,4 +187,5 @@ def test_an_end_survives_the_way_through_the_database(
 
     assert type(there) is type(here)
     assert getattr(there, "exit_code", None) == getattr(here, "exit_code", None)
-    assert getattr(there, "last_lines", None) == getattr(here, "last_lines", None)
+    safe_lines = tuple(safe_text(line) for line in getattr(here, "last_lines", ()))
+    assert getattr(there, "last_lines", ()) == safe_lines
