@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,9 @@ def read_connection(conn: Connection) -> RayConnection:
         client_key=extra.text("client_key"),
     )
     dashboard_url = extra.text("dashboard_url") or address
-    return RayConnection(cluster=cluster, dashboard_url=dashboard_url.rstrip("/"))
+    # Links are XComs, which everybody may read; a browser asks its user for a password anyway.
+    dashboard_url = re.sub(r"//[^/@]*@", "//", dashboard_url.rstrip("/"), count=1)
+    return RayConnection(cluster=cluster, dashboard_url=dashboard_url)
 
 
 def _address(conn: Connection, extra: _Extra) -> str:

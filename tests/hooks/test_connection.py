@@ -150,6 +150,13 @@ def test_people_may_reach_the_dashboard_elsewhere() -> None:
     assert connection.job_page("a b/c") == "https://ray.example.com/ui/#/jobs/a%20b%2Fc"
 
 
+def test_links_hold_no_credentials() -> None:
+    """Who may see a link need not know the password that somebody wrote into the address."""
+    connection = read({"dashboard_url": "https://user:planted@ray.example.com/ui"})
+
+    assert connection.job_page("j") == "https://ray.example.com/ui/#/jobs/j"
+
+
 def test_secrets_stay_out_of_its_repr() -> None:
     """Whoever prints a connection sees no password, header or cookie."""
     extra = {"headers": {"X-Key": "s3cret"}, "cookies": {"session": "s3cret"}}
