@@ -79,24 +79,24 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         try:
             return self._run(context)
         except AirflowTaskTimeout as exc:
-            raise self._timed_out() from exc
+            raise self._timed_out(self._submitted_by, self._submitted_id) from exc
 
     def _run(self, context: Context) -> Any:
         limits = {name: to_seconds(getattr(self, name), name) for name in _LIMITS}
         self.job_page = ""
         hook = self._hook(**self._executor_options())
         attempt = self._submit(context, hook)
-        context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
-        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
-        if not self.wait_for_completion:
-            tell_assets(context, self.outlets, self._facts)
-            return attempt.job_id
-        deadlines = deadlines_of(limits, attempt.found)
-        has_ended = attempt.found is not None and attempt.found.is_terminal
-        if self.deferrable and not has_ended:
-            return self._defer(context, attempt.job_id, deadlines)
-        options = self._watch_options(deadlines)
         try:
+            context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
+            context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
+            if not self.wait_for_completion:
+                tell_assets(context, self.outlets, self._facts)
+                return attempt.job_id
+            deadlines = deadlines_of(limits, attempt.found)
+            has_ended = attempt.found is not None and attempt.found.is_terminal
+            if self.deferrable and not has_ended:
+                return self._defer(context, attempt.job_id, deadlines)
+            options = self._watch_options(deadlines)
             event = wait_in_worker(hook, attempt.job_id, options=options, logger=self.log)
         except RayJobTimeoutError:  # the job is stopped
             raise
@@ -105,9 +105,8 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             raise
         return self.execute_complete(context, event)
 
-    def _timed_out(self) -> RayJobTimeoutError:
-        """Return the error of a task that took longer in the worker than its ``execution_timeout``."""
-        hook, job_id = self._submitted_by, self._submitted_id
+    def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
+        """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
         reason = "was not submitted within the task's execution_timeout"
         if hook is not None and job_id is not None:
             reason = "had not ended at the end of the task's execution_timeout"
@@ -189,10 +188,9 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             ti = context["ti"]
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
             self._facts = JobFacts(job_id) if job_id is not None else None
-            if isinstance(exc, TaskDeferralTimeout) and job_id is not None:
-                self._hook().stop_and_tell(job_id, logger=self.log)
-            else:
-                self._leave_to_next_try(context, job_id, exc)
+            if isinstance(exc, TaskDeferralTimeout):
+                raise self._timed_out(self._hook(), job_id) from exc
+            self._leave_to_next_try(context, job_id, exc)
             raise
 
     def _submit(self, context: Context, hook: RayJobHook) -> Attempt:

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 from airflow.sdk.execution_time.timeout import timeout
@@ -23,10 +23,7 @@ from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.retry_policy import is_worth_a_retry
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.metrics import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
-from airflow_synapse.version_compat import (
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
+from airflow_synapse.version_compat import TaskDeferralError
 from tests.operators.running import a_command, messages, run
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
@@ -272,6 +269,21 @@ def test_watch_that_broke_in_the_worker_leaves_the_job_only_to_a_next_try(
     assert [job.status for job in stub.jobs.values()] == [status]
 
 
+@pytest.mark.parametrize(("max_tries", "status"), [(0, "STOPPED"), (1, "RUNNING")])
+def test_task_that_airflow_lets_down_leaves_the_job_only_to_a_next_try(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch, max_tries: int, status: str
+) -> None:
+    """Also if Airflow's API fails right after the submission."""
+    stub.script(runtime=NEVER)
+    ti = TaskInstance(max_tries=max_tries)
+    monkeypatch.setattr(ti, "xcom_push", Mock(side_effect=RuntimeError("the API server is away")))
+
+    with pytest.raises(RuntimeError):
+        run(a_command(retries=max_tries, deferrable=True), ti)
+
+    assert [job.status for job in stub.jobs.values()] == [status]
+
+
 def test_execution_timeout_in_the_worker_stops_the_job_and_is_named(
     stub: StubDashboard, ti: TaskInstance
 ) -> None:
@@ -296,7 +308,7 @@ def test_deferral_that_timed_out_stops_the_job(stub: StubDashboard, ti: TaskInst
     stub.add_job("j", runtime=NEVER)
     ti.xcoms["job_id"] = "j"
 
-    with pytest.raises(TaskDeferralTimeout):
+    with pytest.raises(RayJobTimeoutError, match="end of the task's execution_timeout"):
         resume_broken(a_command(), ti, "Trigger timeout")
 
     assert stub.jobs["j"].status == "STOPPED"
