@@ -23,6 +23,7 @@ SECRETS = (TOKEN, WRONG_TOKEN, HEADER, COOKIE, ENV)
 
 ENDS = {
     "command": "failed",
+    "mapped[0]": "success",
     "action": "success",
     "bad_action": "failed",
     "bad_env": "failed",

@@ -30,6 +30,15 @@ for name, deferrable in (("triggerer", True), ("worker", False)):
             env={"ONE": f"one-{SECRET}"},
             runtime_env={"env_vars": {"TWO": f"two-{SECRET}"}},
         )
+        SubmitRayJobOperator.partial(
+            task_id="mapped",
+            env={"ONE": f"one-{SECRET}"},
+            runtime_env={"env_vars": {"TWO": f"two-{SECRET}"}},
+        ).expand(
+            entrypoint=[
+                'case "$ONE" in one-planted*) case "$TWO" in two-planted*) exit 0;; esac;; esac; exit 1'
+            ]
+        )
         SubmitPluginActionOperator(
             task_id="action",
             action_name="talk",
