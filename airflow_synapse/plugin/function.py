@@ -48,8 +48,8 @@ class FunctionSource:
     def of(cls, function: Callable[..., Any]) -> FunctionSource:
         """Return the source of a function, less its decorators.
 
-        :raises FunctionSourceError: if it has none that can be read, is no plain function, or uses
-            what only its own module has.
+        :raises FunctionSourceError: if it has none that can be read, is no plain function, is wrapped by
+            a decorator, or uses what only its own module has.
         """
         name = getattr(function, "__name__", repr(function))
         _refuse_what_can_not_be_sent(name, function)
@@ -77,7 +77,9 @@ class FunctionSource:
 
 def _refuse_what_can_not_be_sent(name: str, function: Callable[..., Any]) -> None:
     reason = None
-    if not inspect.isfunction(function) or function.__code__.co_name == "<lambda>":
+    if hasattr(function, "__wrapped__"):  # inspect looks through it, so that nobody would miss it
+        reason = "is wrapped by another decorator, which would be lost; call it inside the function"
+    elif not inspect.isfunction(function) or function.__code__.co_name == "<lambda>":
         reason = "is no function that was made with def"
     elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         reason = "yields, so a call of it runs nothing"

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import io
-import json
 import sys
 import typing
-import zipfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 
-from airflow_synapse.decorators.ray import RayDecoratedOperator, ray_task
+from airflow_synapse.decorators.ray import ray_task
 from airflow_synapse.exceptions import ActionParamsError, FunctionSourceError, PluginManifestError
 from airflow_synapse.operators.base import RayJobOperator
+from tests.decorators.running import execute, operator, sent
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 
 HERE = __name__
-
-
-def operator(function: Any, *args: Any, **kwargs: Any) -> RayDecoratedOperator:
-    """Return the operator that a call of a decorated function makes."""
-    with DAG("dag", schedule=None):
-        return function(*args, **kwargs).operator
-
-
-def execute(decorated: RayDecoratedOperator, ti: TaskInstance, **context: Any) -> Any:
-    decorated.poll_interval = 0.05
-    return decorated.execute({"ti": ti, **context})
-
-
-def sent(stub: StubDashboard) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the call that the only job was sent with, and all files beside it."""
-    (job,) = stub.jobs.values()
-    uri = job.request["runtime_env"]["py_modules"][0]
-    with zipfile.ZipFile(io.BytesIO(stub.packages[uri])) as package:
-        files = {name: package.read(name) for name in package.namelist()}
-    call = next(data for name, data in files.items() if name.endswith("call.json"))
-    return json.loads(call), files
 
 
 @ray_task(wait_for_completion=False)

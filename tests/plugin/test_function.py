@@ -71,6 +71,47 @@ def test_annotations_need_not_be_there() -> None:
     assert load(FunctionSource.of(work))("x") is None
 
 
+def twice(function: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> int:
+        return 2 * function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("wrap", [twice, functools.cache, staticmethod])
+def test_wrapping_decorator_is_refused(wrap: Any) -> None:
+    """It would be lost without a word, and the job would return something else."""
+
+    @decorator()
+    @wrap
+    def work() -> int:
+        return 1
+
+    with pytest.raises(
+        FunctionSourceError, match="'work' is wrapped by another decorator, which would be lost"
+    ):
+        FunctionSource.of(work)
+
+
+def test_decorator_that_hides_itself_is_refused() -> None:
+    """Without functools.wraps, what is sent is the wrapper, which has not what it wraps."""
+
+    def plain(function: Callable[[], int]) -> Callable[[], int]:
+        def wrapper() -> int:
+            return 2 * function()
+
+        wrapper.__name__ = function.__name__
+        return wrapper
+
+    @plain
+    def work() -> int:
+        return 1
+
+    with pytest.raises(FunctionSourceError, match="uses 'function'"):
+        FunctionSource.of(work)
+
+
 def test_renamed_function_is_found_in_the_job() -> None:
     """It goes by the name that its source has."""
 
