@@ -18,6 +18,7 @@ from airflow.sdk.bases.decorator import (
 
 from airflow_synapse.exceptions import ActionParamsError
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
 from airflow_synapse.version_compat import KeywordParameters
 
@@ -136,19 +137,7 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
                 )
         if problems:
             raise ActionParamsError(problems=problems, action_name=name)
-        return {key: _plain(value) for key, value in kwargs.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without Airflow's lazy sequences of XComs, params and proxies in it."""
-    value = getattr(value, "__wrapped__", value)
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return [_plain(item) for item in value]
-    return value
+        return {key: plain(value) for key, value in kwargs.items()}
 
 
 @overload

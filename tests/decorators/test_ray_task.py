@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from airflow_synapse.decorators.ray import ray_task
 from airflow_synapse.exceptions import ActionParamsError, FunctionSourceError, PluginManifestError
 from airflow_synapse.operators.base import RayJobOperator
 from tests.decorators.running import execute, operator, sent
+from tests.operators.lazy_results import LazyResults
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 
@@ -109,19 +109,9 @@ def test_positional_only_is_refused(stub: StubDashboard, ti: TaskInstance) -> No
         execute(operator(work, 1, 2), ti)
 
 
-class Lazy(Sequence[int]):
-    """As Airflow gives the results of a mapped task."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return [1, 2][index]
-
-    def __len__(self) -> int:
-        return 2
-
-
 def test_results_of_mapped_tasks_arrive_as_a_list(stub: StubDashboard, ti: TaskInstance) -> None:
     """Airflow's lazy sequences are read before they are sent."""
-    execute(operator(add, {"values": Lazy()}), ti)
+    execute(operator(add, {"values": LazyResults()}), ti)
 
     assert sent(stub)[0]["params"] == {"a": {"values": [1, 2]}}
 
