@@ -78,6 +78,41 @@ def test_context_that_can_not_be_sent_is_told(stub: StubDashboard, ti: TaskInsta
     assert not stub.calls
 
 
+def test_context_that_a_run_has_not_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
+    """A run that was triggered without a logical date has no ``ds``, which could be sent if it had."""
+
+    @ray_task
+    def work(ds: str, ts: str, expanded_ti_count: int, logical_date: Any) -> None: ...
+
+    with pytest.raises(ActionParamsError) as caught:
+        execute(operator(work), ti, run_id="manual__1")
+
+    dated = "is not in this run's context, as the run has no logical date; with the default None"
+    problems = caught.value.problems
+    assert problems["params.ds"].startswith(dated)
+    assert problems["params.ts"].startswith(dated)
+    assert problems["params.expanded_ti_count"].startswith("is not in this run's context; with")
+    assert "can't be sent to a Ray job; those that can are ds," in problems["params.logical_date"]
+    assert not stub.calls
+
+
+def test_context_with_the_default_none_may_be_missing(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """It stays None in the job, whether the run has it not or it can't be sent."""
+
+    @ray_task(wait_for_completion=False)
+    def work(a: int, ds: Any = None, ti: Any = None, dag_run: Any = None) -> Any:
+        return [a, ds, ti, dag_run]
+
+    execute(operator(work, 1), ti, dag_run=object(), run_id="manual__1")
+
+    call, files = sent(stub)
+    module: dict[str, Any] = {}
+    exec(files["airflow_task_work.py"], module)
+    assert module["work"](**call["params"]) == [1, None, None, None]
+
+
 def test_argument_that_json_can_not_hold_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
     """The error names the argument and where in it."""
     when = datetime.now(timezone.utc)
