@@ -18,6 +18,7 @@ from airflow.sdk.bases.decorator import (
 
 from airflow_synapse.exceptions import ActionParamsError
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
 from airflow_synapse.version_compat import KeywordParameters
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.preparation import PreparedJob
 
+_OF_THE_LOGICAL_DATE = frozenset({"ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"})
 _SENDABLE = frozenset(
     {
-        "ds",
-        "ds_nodash",
+        *_OF_THE_LOGICAL_DATE,
         "expanded_ti_count",
         "map_index_template",
         "params",
@@ -39,9 +40,6 @@ _SENDABLE = frozenset(
         "task_instance_key_str",
         "task_reschedule_count",
         "test_mode",
-        "ts",
-        "ts_nodash",
-        "ts_nodash_with_tz",
     }
 )
 """Context variables that JSON can hold. ``@task.virtualenv`` gives those without further packages, too."""
@@ -130,25 +128,25 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
                 parameter.KEYWORD_ONLY,
             )
             if is_needed and parameter.name not in kwargs:
-                problems[f"params.{parameter.name}"] = (
-                    "is a part of Airflow's context that can't be sent to a Ray job; those that can "
-                    f"are {', '.join(sorted(_SENDABLE))}"
-                )
+                problems[f"params.{parameter.name}"] = _why_missing(parameter.name)
         if problems:
             raise ActionParamsError(problems=problems, action_name=name)
-        return {key: _plain(value) for key, value in kwargs.items()}
+        return {key: plain(value) for key, value in kwargs.items()}
 
 
-def _plain(value: Any) -> Any:
-    """Return a value without Airflow's lazy sequences of XComs, params and proxies in it."""
-    value = getattr(value, "__wrapped__", value)
-    if isinstance(value, str) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return [_plain(item) for item in value]
-    return value
+def _why_missing(name: str) -> str:
+    """Return why a variable of Airflow's context that a function needs is not given to it."""
+    if name in _OF_THE_LOGICAL_DATE:
+        return (
+            "is not in this run's context, as the run has no logical date; with the default None, it may "
+            "be missing"
+        )
+    if name in _SENDABLE:
+        return "is not in this run's context; with the default None, it may be missing"
+    return (
+        "is a part of Airflow's context that can't be sent to a Ray job; those that can are "
+        f"{', '.join(sorted(_SENDABLE))}"
+    )
 
 
 @overload

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class SubmitPluginActionOperator(RayResultOperator):
     See :class:`~airflow_synapse.operators.base.RayJobOperator` for all that jobs share.
 
     :param action_name: An action of the plugin's manifest, or ``package.module:attribute``.
-    :param action_params: The action's keyword arguments, as JSON can hold them.
+    :param action_params: The action's keyword arguments, as JSON can hold them. What upstream tasks returned
+        is read before it is sent, that of mapped tasks as well.
     :param working_dir: The plugin's folder, or the URI of a ``.zip`` of it.
     """
 
@@ -42,4 +44,5 @@ class SubmitPluginActionOperator(RayResultOperator):
 
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return the action as a job."""
-        return executor.prepare_action(self.action_name, self.action_params, metadata=metadata)
+        params = plain(self.action_params)
+        return executor.prepare_action(self.action_name, params, metadata=metadata)

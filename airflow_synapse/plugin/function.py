@@ -6,18 +6,20 @@ import ast
 import builtins
 import dis
 import inspect
-import textwrap
-from collections.abc import Callable, Iterator
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
 from airflow_synapse.exceptions import FunctionSourceError
 
-_FUTURE = "from __future__ import annotations"
+_FUTURE = "from __future__ import annotations\n"
+_OPENS_A_BLOCK = "if True:\n"
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _STORES = frozenset({"STORE_GLOBAL", "STORE_NAME"})
-_ALWAYS_THERE = frozenset({*dir(builtins), "__file__"})
+_ALWAYS_THERE = frozenset({*dir(builtins), "__annotations__", "__file__"})
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class FunctionSource:
     """A function that is sent to a cluster as the source of a module of its own.
 
     :param name: The function's name.
-    :param source: The module. Its lines have the numbers of the file that the function comes from,
-        so that tracebacks can be read beside it.
+    :param source: The module. The function's lines are those of its file, byte for byte and under the
+        same numbers, so that texts in it stay what they are and tracebacks can be read beside the file.
     """
 
     name: str
@@ -46,53 +48,93 @@ class FunctionSource:
     def of(cls, function: Callable[..., Any]) -> FunctionSource:
         """Return the source of a function, less its decorators.
 
-        :raises FunctionSourceError: if it has none that can be read, is no plain function, or uses
-            what only its own module has.
+        :raises FunctionSourceError: if it has none that can be read, is no plain function, is wrapped by
+            a decorator, or uses what only its own module has.
         """
         name = getattr(function, "__name__", repr(function))
-        if not inspect.isfunction(function) or name == "<lambda>":
-            raise FunctionSourceError(function=name, reason="is no function that was made with def")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise FunctionSourceError(function=name, reason="yields, so a call of it runs nothing")
+        _refuse_what_can_not_be_sent(name, function)
         try:
             lines, first = inspect.getsourcelines(function)
-        except (OSError, TypeError) as exc:
+        except (OSError, TypeError, tokenize.TokenError) as exc:
             raise FunctionSourceError(function=name, reason="has no source to be read") from exc
-        source = _module_source(textwrap.dedent("".join(lines)), first, name)
-        _refuse_what_is_missed(name, source)
-        return cls(name, source)
+        try:
+            definition = _definition(lines, first)
+            source = _module_source(function, lines[definition.lineno - first :], definition)
+            missed = _missed(compile(source, f"<{name}>", "exec", dont_inherit=True))
+        except SyntaxError as exc:
+            raise FunctionSourceError(
+                function=name,
+                reason=f"is no valid Python on its own ({exc.msg}, line {exc.lineno})",
+            ) from exc
+        if missed:
+            raise FunctionSourceError(
+                function=name,
+                reason=f"uses {', '.join(map(repr, missed))} of the module around it, which is not "
+                "there in the Ray job",
+            )
+        return cls(definition.name, source)
 
 
-def _module_source(text: str, first: int, name: str) -> str:
-    """Return the function's text as a module, from the same line number on as before."""
-    definition = ast.parse(text).body[0]
-    if not isinstance(definition, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        raise FunctionSourceError(function=name, reason="is no function that was made with def")
-    lines = text.splitlines()
-    for number in range(definition.lineno - 1):  # its decorators
-        lines[number] = ""
-    # Classes look their annotations up when they are made, so there they have to stay as they are.
+def _refuse_what_can_not_be_sent(name: str, function: Callable[..., Any]) -> None:
+    reason = None
+    if hasattr(function, "__wrapped__"):  # inspect looks through it, so that nobody would miss it
+        reason = "is wrapped by another decorator, which would be lost; call it inside the function"
+    elif not inspect.isfunction(function) or function.__code__.co_name == "<lambda>":
+        reason = "is no function that was made with def"
+    elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        reason = "yields, so a call of it runs nothing"
+    if reason:
+        raise FunctionSourceError(function=name, reason=reason)
+
+
+def _definition(lines: Sequence[str], first: int) -> _Definition:
+    """Return the function as Python reads it, with the line numbers of its file."""
+    statement = next(iter(ast.parse("".join(_in_place(lines, first))).body), None)
+    if isinstance(statement, ast.If):
+        statement = statement.body[0]
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return statement
+    raise SyntaxError("its file has changed, there is no def any more", (None, first, None, None))
+
+
+def _module_source(
+    function: Callable[..., Any], lines: Sequence[str], definition: _Definition
+) -> str:
+    """Return the function's lines as a module.
+
+    Annotations are for people and need not be there in the job. Only classes may look theirs up when
+    they are made, so with such in it, they are left as the function's file has them.
+    """
+    in_place = _in_place(lines, definition.lineno)
     has_classes = any(isinstance(node, ast.ClassDef) for node in ast.walk(definition))
-    head = "" if has_classes else _FUTURE
-    return "\n".join([head, *[""] * (first - 2), *lines, ""])
+    are_postponed = function.__code__.co_flags & annotations.compiler_flag
+    if in_place[0] == "\n" and (are_postponed or not has_classes):
+        in_place[0] = _FUTURE
+    return "".join(in_place)
 
 
-def _refuse_what_is_missed(name: str, source: str) -> None:
+def _in_place(lines: Sequence[str], first: int) -> list[str]:
+    """Return lines with so many before them that the first gets its number.
+
+    Indented ones become a block. To take the indentation away would change texts of many lines.
+    """
+    before = ["\n"] * (first - 1)
+    if lines[0].startswith((" ", "\t")):
+        before[-1:] = [_OPENS_A_BLOCK]
+    return [*before, *lines]
+
+
+def _missed(module: CodeType) -> list[str]:
+    """Return the names that a module uses and does not have, sorted."""
     loaded: set[str] = set()
     stored: set[str] = set()
-    for code in _codes(compile(source, f"<{name}>", "exec")):
+    for code in _codes(module):
         for step in dis.get_instructions(code):
             if step.opname in _LOADS:
                 loaded.add(str(step.argval))
             elif step.opname in _STORES:
                 stored.add(str(step.argval))
-    missed = sorted(loaded - stored - _ALWAYS_THERE)
-    if missed:
-        raise FunctionSourceError(
-            function=name,
-            reason=f"uses {', '.join(map(repr, missed))} of the module around it, which is not there "
-            "in the Ray job",
-        )
+    return sorted(loaded - stored - _ALWAYS_THERE)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -3,47 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import io
-import json
 import sys
 import typing
-import zipfile
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import task
 
-from airflow_synapse.decorators.ray import RayDecoratedOperator, ray_task
+from airflow_synapse.decorators.ray import ray_task
 from airflow_synapse.exceptions import ActionParamsError, FunctionSourceError, PluginManifestError
 from airflow_synapse.operators.base import RayJobOperator
+from tests.decorators.running import execute, operator, sent
+from tests.operators.lazy_results import LazyResults
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 
 HERE = __name__
-
-
-def operator(function: Any, *args: Any, **kwargs: Any) -> RayDecoratedOperator:
-    """Return the operator that a call of a decorated function makes."""
-    with DAG("dag", schedule=None):
-        return function(*args, **kwargs).operator
-
-
-def execute(decorated: RayDecoratedOperator, ti: TaskInstance, **context: Any) -> Any:
-    decorated.poll_interval = 0.05
-    return decorated.execute({"ti": ti, **context})
-
-
-def sent(stub: StubDashboard) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the call that the only job was sent with, and all files beside it."""
-    (job,) = stub.jobs.values()
-    uri = job.request["runtime_env"]["py_modules"][0]
-    with zipfile.ZipFile(io.BytesIO(stub.packages[uri])) as package:
-        files = {name: package.read(name) for name in package.namelist()}
-    call = next(data for name, data in files.items() if name.endswith("call.json"))
-    return json.loads(call), files
 
 
 @ray_task(wait_for_completion=False)
@@ -101,6 +78,41 @@ def test_context_that_can_not_be_sent_is_told(stub: StubDashboard, ti: TaskInsta
     assert not stub.calls
 
 
+def test_context_that_a_run_has_not_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
+    """A run that was triggered without a logical date has no ``ds``, which could be sent if it had."""
+
+    @ray_task
+    def work(ds: str, ts: str, expanded_ti_count: int, logical_date: Any) -> None: ...
+
+    with pytest.raises(ActionParamsError) as caught:
+        execute(operator(work), ti, run_id="manual__1")
+
+    dated = "is not in this run's context, as the run has no logical date; with the default None"
+    problems = caught.value.problems
+    assert problems["params.ds"].startswith(dated)
+    assert problems["params.ts"].startswith(dated)
+    assert problems["params.expanded_ti_count"].startswith("is not in this run's context; with")
+    assert "can't be sent to a Ray job; those that can are ds," in problems["params.logical_date"]
+    assert not stub.calls
+
+
+def test_context_with_the_default_none_may_be_missing(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """It stays None in the job, whether the run has it not or it can't be sent."""
+
+    @ray_task(wait_for_completion=False)
+    def work(a: int, ds: Any = None, ti: Any = None, dag_run: Any = None) -> Any:
+        return [a, ds, ti, dag_run]
+
+    execute(operator(work, 1), ti, dag_run=object(), run_id="manual__1")
+
+    call, files = sent(stub)
+    module: dict[str, Any] = {}
+    exec(files["airflow_task_work.py"], module)
+    assert module["work"](**call["params"]) == [1, None, None, None]
+
+
 def test_argument_that_json_can_not_hold_is_told(stub: StubDashboard, ti: TaskInstance) -> None:
     """The error names the argument and where in it."""
     when = datetime.now(timezone.utc)
@@ -132,19 +144,9 @@ def test_positional_only_is_refused(stub: StubDashboard, ti: TaskInstance) -> No
         execute(operator(work, 1, 2), ti)
 
 
-class Lazy(Sequence[int]):
-    """As Airflow gives the results of a mapped task."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return [1, 2][index]
-
-    def __len__(self) -> int:
-        return 2
-
-
 def test_results_of_mapped_tasks_arrive_as_a_list(stub: StubDashboard, ti: TaskInstance) -> None:
     """Airflow's lazy sequences are read before they are sent."""
-    execute(operator(add, {"values": Lazy()}), ti)
+    execute(operator(add, {"values": LazyResults()}), ti)
 
     assert sent(stub)[0]["params"] == {"a": {"values": [1, 2]}}
 

@@ -12,19 +12,13 @@ import pytest
 
 from airflow_synapse.exceptions import FunctionSourceError
 from airflow_synapse.plugin.function import FunctionSource
+from tests.plugin.dag_file import DagFile, load
 
 LIMIT = 3
 
 
 def decorator(*_: Any, **__: Any) -> Callable[[Any], Any]:
     return lambda function: function
-
-
-def load(function: FunctionSource) -> Any:
-    """Run the module as the job does, and return the function."""
-    module: dict[str, Any] = {"__name__": function.module}
-    exec(compile(function.source, "job.py", "exec"), module)
-    return module[function.name]
 
 
 def test_function_runs_without_its_module() -> None:
@@ -75,6 +69,102 @@ def test_annotations_need_not_be_there() -> None:
         return None  # type: ignore[return-value]
 
     assert load(FunctionSource.of(work))("x") is None
+
+
+def twice(function: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> int:
+        return 2 * function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("wrap", [twice, functools.cache, staticmethod])
+def test_wrapping_decorator_is_refused(wrap: Any) -> None:
+    """It would be lost without a word, and the job would return something else."""
+
+    @decorator()
+    @wrap
+    def work() -> int:
+        return 1
+
+    with pytest.raises(
+        FunctionSourceError, match="'work' is wrapped by another decorator, which would be lost"
+    ):
+        FunctionSource.of(work)
+
+
+def test_decorator_that_hides_itself_is_refused() -> None:
+    """Without functools.wraps, what is sent is the wrapper, which has not what it wraps."""
+
+    def plain(function: Callable[[], int]) -> Callable[[], int]:
+        def wrapper() -> int:
+            return 2 * function()
+
+        wrapper.__name__ = function.__name__
+        return wrapper
+
+    @plain
+    def work() -> int:
+        return 1
+
+    with pytest.raises(FunctionSourceError, match="uses 'function'"):
+        FunctionSource.of(work)
+
+
+def test_renamed_function_is_found_in_the_job() -> None:
+    """It goes by the name that its source has."""
+
+    def work() -> int:
+        return 1
+
+    work.__name__ = "another"
+
+    assert load(FunctionSource.of(work))() == 1
+
+
+WITH_CLASS = """
+from pathlib import Path
+
+def work(path: Path) -> int:
+    class Point:
+        x: int = 1
+
+    return Point.x
+"""
+
+
+def test_annotations_are_checked_where_they_are_evaluated(dag_file: DagFile) -> None:
+    """With a class in it, a function keeps its annotations, and all that is in them is needed."""
+    function = dag_file.function(WITH_CLASS)
+
+    with pytest.raises(FunctionSourceError, match="uses 'Path' of the module"):
+        FunctionSource.of(function)
+
+
+def test_postponed_annotations_stay_postponed(dag_file: DagFile) -> None:
+    """A file with the future import gives it to its functions, also to those with classes."""
+    function = dag_file.function(f"from __future__ import annotations{WITH_CLASS}")
+
+    assert load(FunctionSource.of(function))(None) == 1
+
+
+def test_classes_with_annotated_fields_run(dag_file: DagFile) -> None:
+    """A function may make dataclasses, whose annotations stay what they are."""
+    function = dag_file.function("""
+        def work():
+            from dataclasses import dataclass, fields
+            from datetime import date
+
+            @dataclass
+            class Point:
+                x: int
+                when: date
+
+            return [field.type for field in fields(Point)] == [int, date]
+    """)
+
+    assert load(FunctionSource.of(function))() is True
 
 
 def test_traceback_tells_the_line_of_the_dag_file() -> None:
