@@ -146,10 +146,16 @@ class AirflowBrowser:
                 f"{self.driver.current_url} has not shown {what}, but: {body}"
             ) from exc
 
-    def errors(self) -> list[str]:
-        """Return what the browser's console reports as errors, and forget it."""
+    def field(self, label: str) -> WebElement:
+        """Return the input next to a label."""
+        path = f"//*[text()={label!r}]/ancestor::*[.//input][1]//input"
+        return self._displayed(By.XPATH, path, f"the field {label!r}")
+
+    def errors(self, path: str) -> list[str]:
+        """Return the errors that the browser's console has of pages below a path, and forget all."""
+        ours = f"{self._base_url}{path}"
         entries = self.driver.get_log("browser")
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+        return [e["message"] for e in entries if e["level"] == "SEVERE" and ours in e["message"]]
 
     def _displayed(self, by: str, selector: str, what: str) -> WebElement:
         return self.wait(
