@@ -199,6 +199,17 @@ def test_connection_s_extras_are_the_form_s() -> None:
         assert told == set(connection["conn-fields"])
 
 
+def test_files_of_a_connection_are_told_to_be_on_the_api_server() -> None:
+    """Form and pages name the API server among those that need a connection's files."""
+    (connection,) = get_provider_info()["connection-types"]
+    fields = connection["conn-fields"]
+
+    for name in ("verify", "client_cert"):
+        assert "API server" in fields[name]["description"]
+    for page in ("connection.md", "security.md", "ray-view.md"):
+        assert re.search(r"API\s+server", (DOCS / page).read_text())
+
+
 def test_errors_are_drawn_as_in_the_code() -> None:
     """The tree of errors in the page is the one in the module's docstring, which a test holds true."""
     (tree,) = blocks((DOCS / "failures.md").read_text(), "text")
