@@ -147,18 +147,20 @@ def _connection_type() -> dict[str, Any]:
             "verify": _field(
                 "Verify TLS",
                 {"type": ["string", "null"]},
-                "true (the default), false, or the path of a CA bundle on the workers.",
+                "true (the default), false, or the path of a CA bundle on workers, triggerers and the API "
+                "server.",
             ),
             "client_cert": _field(
                 "Client certificate",
                 {"type": ["string", "null"]},
-                "Path, on workers and triggerers, of a PEM file with the certificate to show a server "
-                "that asks for one, and its key if that has no file of its own.",
+                "Path, on workers, triggerers and the API server, of a PEM file with the certificate to "
+                "show a server that asks for one, and its key if that has no file of its own.",
             ),
             "client_key": _field(
                 "Client key",
                 {"type": ["string", "null"]},
-                "Path of the PEM file with the key of the client certificate. No passphrase.",
+                "Path, on the same machines, of the PEM file with the key of the client certificate. No "
+                "passphrase.",
             ),
             "request_timeout": _field(
                 "Request timeout (s)",

@@ -1,10 +1,10 @@
 """How commands end: what each exit code means to a script, and one sentence instead of a traceback.
 
-====  ==========================================================================================
+====  ==============================================================================================
 code  meaning
-====  ==========================================================================================
+====  ==============================================================================================
 0     done; with ``submit --wait`` and ``logs --follow``: the job SUCCEEDED
-1     something unexpected
+1     something unexpected; of ``check``, too: the cluster gave another log or result than it should
 2     bad input: arguments, plugin, params, a job id that is taken; or Ray refused the job
 3     the job FAILED
 4     the job was STOPPED
@@ -14,7 +14,8 @@ code  meaning
 8     the connection can't be used: there is none, or its address or TLS settings are wrong
 9     the job did not come to its end, or to its stop, in time
 130   Ctrl-C; a job that was being followed goes on
-====  ==========================================================================================
+141   what reads the output, such as ``head``, had enough of it; nothing is said then
+====  ==============================================================================================
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from collections.abc import Callable
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
+    ExecutionError,
     RayAddressError,
     RayAuthenticationError,
     RayClusterUnreachableError,
@@ -64,7 +66,7 @@ _CODES: dict[type[AirflowSynapseError], int] = {
 
 IN_HELP = """exit codes:
   0  done; where a job is followed: it SUCCEEDED
-  1  something unexpected
+  1  something unexpected, as a log or result that is not what check wrote
   2  bad input, or Ray refused the job
   3  the job FAILED
   4  the job was STOPPED
@@ -73,7 +75,8 @@ IN_HELP = """exit codes:
   7  the cluster refused the credentials
   8  the connection can't be used
   9  the job did not end, or stop, in time
-  130  Ctrl-C; a job that was followed goes on"""
+  130  Ctrl-C; a job that was followed goes on
+  141  what reads the output had enough of it"""
 
 
 class UsageError(Exception):
@@ -82,6 +85,8 @@ class UsageError(Exception):
 
 def code_of(error: AirflowSynapseError) -> int:
     """Return the exit code that an error means. What is not named otherwise is bad input."""
+    if type(error) is ExecutionError:  # and none of its kinds, which say what happened
+        return UNEXPECTED
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code

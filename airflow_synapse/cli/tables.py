@@ -14,9 +14,17 @@ FOR_PEOPLE = frozenset({"table", "plain"})
 """The formats that are read by people, where a long text is cut and no JSON is wanted."""
 
 
+class _Console(AirflowConsole):
+    """Airflow's console, that leaves it to the command what a reader who left means."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the BrokenPipeError through that is being handled; rich would exit as after an error."""
+        raise  # noqa: PLE0704
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
     """Print rows of the same columns. Of no rows, people see nothing and programs an empty list."""
-    console = AirflowConsole()
+    console = _Console()
     if output == "json":
         console.print_as_json(list(rows))  # type: ignore[arg-type]  # takes whatever JSON can hold
     elif output == "yaml":
@@ -31,9 +39,9 @@ def print_one(facts: Mapping[str, Any], output: str) -> None:
         rows = [{"property": name, "value": value} for name, value in facts.items()]
         print_rows(rows, output)
     elif output == "json":
-        AirflowConsole().print_as_json(dict(facts))
+        _Console().print_as_json(dict(facts))
     else:
-        AirflowConsole().print_as_yaml(dict(facts))
+        _Console().print_as_yaml(dict(facts))
 
 
 def moment(milliseconds: int | None) -> str | None:

@@ -13,7 +13,7 @@ from airflow.sdk import BaseHook
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
 from airflow_synapse.hooks.metrics import AirflowMetrics
-from airflow_synapse.version_compat import aget_connection
+from airflow_synapse.version_compat import AirflowNotFoundException, aget_connection
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
@@ -96,6 +96,13 @@ class RayJobHook(BaseHook):
             executor.find_info(_PROBE_JOB)
         except AirflowSynapseError as exc:
             return False, str(exc)
+        except AirflowNotFoundException:
+            return False, (
+                f"No connection {self.ray_conn_id!r} is found. A script of its own finds those in the "
+                "environment (AIRFLOW_CONN_…) and in secrets backends; for one in Airflow's database use "
+                f"`airflow ray check --conn-id {self.ray_conn_id}` or `airflow connections test "
+                f"{self.ray_conn_id}`."
+            )
         return True, f"Ray {version} at {executor.cluster.dashboard_url} takes jobs."
 
     # The executor's methods

@@ -87,9 +87,10 @@ def fails_for_good_where_a_retry_is_in_vain(method: Callable[..., Any]) -> Calla
 class RayJobRetryPolicy(RetryPolicy):
     """Retries what the cluster did, and nothing that the job's own code, environment or params did.
 
-    For ``retry_policy=`` of any task that runs or waits for Ray jobs, on Airflow 3.3 and newer; on older
-    ones use the operators' ``retry_user_errors=False``. Airflow's ``retries`` stays the limit. Other
-    errors than ours, and a job that took too long, are treated as without a policy.
+    For ``retry_policy=`` of tasks that submit Ray jobs, on Airflow 3.3 and newer; on older ones use the
+    operators' ``retry_user_errors=False``. It is not for sensors: the job that one waits for stays as it
+    ended. Airflow's ``retries`` stays the limit. Other errors than ours, and a job that took too long,
+    are treated as without a policy.
 
     :param retry_delay: How long to wait before a retry, instead of the task's own ``retry_delay``.
     :raises RuntimeError: on Airflow older than 3.3.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from anyio import to_thread
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,11 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from airflow_synapse import __version__
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.version_compat import connection_on_api_server
 from airflow_synapse.views import notices
-from airflow_synapse.views.job_look import look_at_job
+from airflow_synapse.views.job_look import JobLook, look_at_job
+from airflow_synapse.views.masked_texts import shown_texts
 from airflow_synapse.views.page import Page, page_of_job, page_of_notice
-from airflow_synapse.views.task_record import TaskPlace, TaskRecord, read_task
+from airflow_synapse.views.task_record import TaskPlace, TaskRecord, read_task, to_map_index
 
 _HERE = Path(__file__).parent
 
@@ -42,11 +46,10 @@ _template = Environment(
 ).get_template("job.html")
 """Read here, where no event loop waits for the file."""
 
-_MAY_SEE = [
-    Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)),
-    Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_LOGS)),
-]
-"""A page may be seen by who may see the task instance and its logs."""
+_NEEDED = (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.TASK_LOGS)
+"""A page may be seen by who may see these of its DAG."""
+
+_MAY_SEE = [Depends(requires_access_dag(method="GET", access_entity=entity)) for entity in _NEEDED]
 
 
 def create_app() -> FastAPI:
@@ -57,31 +60,54 @@ def create_app() -> FastAPI:
     return app
 
 
-async def show_task(dag_id: str, run_id: str, task_id: str, map_index: str = "") -> HTMLResponse:
+async def show_task(
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    request: Request,
+    user: GetUserDep,
+    map_index: str = "",
+) -> HTMLResponse:
     """Answer with the page of a task instance's job.
 
     :param map_index: Anything but a number is -1: of a task that is not mapped, Airflow's UI sends
         its placeholder.
     """
-    index = int(map_index) if map_index.isdecimal() else -1
-    page = await _page(TaskPlace(dag_id, run_id, task_id, index))
+    place = TaskPlace(dag_id, run_id, task_id, to_map_index(map_index))
+
+    def may_see(dag_id: str) -> bool:
+        return dag_id == place.dag_id or _may_see(dag_id, request, user)
+
+    page = await _page(place, may_see)
     return HTMLResponse(_template.render(page=page, version=__version__), headers=_HEADERS)
 
 
-async def _page(place: TaskPlace) -> Page:
+def _may_see(dag_id: str, request: Request, user: GetUserDep) -> bool:
+    """Return whether a user may see tasks and logs of another DAG than the page's. Blocks."""
+    try:
+        for entity in _NEEDED:
+            requires_access_dag("GET", entity, dag_id)(request, user)
+    except HTTPException:
+        return False
+    return True
+
+
+async def _page(place: TaskPlace, may_see: Callable[[str], bool]) -> Page:
     task = await to_thread.run_sync(read_task, place)
     if task is None:
         return page_of_notice(notices.NO_TASK)
     notice = notices.notice_of_task(task)
     if notice is not None or task.job_id is None or task.ray_conn_id is None:
         return page_of_notice(notice or notices.NO_TASK, task)
+    connection = None
     try:
         connection = await to_thread.run_sync(_connection, task.ray_conn_id, place.dag_id)
+        if connection is None:
+            return page_of_notice(notices.no_connection(task.ray_conn_id), task)
+        look = await look_at_job(connection.cluster, task.job_id)
     except AirflowSynapseError as exc:
-        return page_of_notice(notices.notice_of_error(exc), task)
-    if connection is None:
-        return page_of_notice(notices.no_connection(task.ray_conn_id), task)
-    return await _page_of_job(place, task, task.job_id, connection)
+        return page_of_notice(notices.notice_of_error(exc), task, connection)
+    return await to_thread.run_sync(_page_of_job, place, task, connection, look, may_see)
 
 
 def _connection(conn_id: str, dag_id: str) -> RayConnection | None:
@@ -89,17 +115,28 @@ def _connection(conn_id: str, dag_id: str) -> RayConnection | None:
     return None if conn is None else read_connection(conn)
 
 
-async def _page_of_job(
-    place: TaskPlace, task: TaskRecord, job_id: str, connection: RayConnection
+def _page_of_job(
+    place: TaskPlace,
+    task: TaskRecord,
+    connection: RayConnection,
+    look: JobLook,
+    may_see: Callable[[str], bool],
 ) -> Page:
-    try:
-        look = await look_at_job(connection.cluster, job_id)
-    except AirflowSynapseError as exc:
-        return page_of_notice(notices.notice_of_error(exc), task, connection)
     info = look.info
     if info is None:
         notice = notices.unknown_job(connection.cluster.dashboard_url)
         return page_of_notice(notice, task, connection)
     if task.submits and not place.metadata().items() <= info.metadata.items():
         return page_of_notice(notices.foreign_job(), task)
-    return page_of_job(look, info, task=task, connection=connection)
+    dag_id = info.metadata.get("airflow_dag_id")
+    if task.has_job_of_xcom and dag_id is not None and not may_see(dag_id):
+        return page_of_notice(notices.foreign_job(), task)
+    texts = shown_texts(info, _fields_of_submitter(task, info))
+    return page_of_job(look, info, texts=texts, task=task, connection=connection)
+
+
+def _fields_of_submitter(task: TaskRecord, info: JobInfo) -> Mapping[str, Any]:
+    """Return the template fields of the task that submitted a job, as far as this Airflow has them."""
+    place = TaskPlace.of_job(info.metadata)
+    submitter = task if task.submits or place is None else read_task(place)
+    return submitter.fields if submitter is not None else {}

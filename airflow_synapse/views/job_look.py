@@ -19,7 +19,6 @@ LOG_LINES = 200
 """How many lines of the log's end are shown."""
 
 _MAX_LOG_BYTES = 256 * 1024
-_MAX_LINE = 2000
 _REQUEST_TIMEOUT = 5.0
 """Seconds that the answer about the job may take at most, and again its log."""
 
@@ -35,7 +34,7 @@ class JobLook:
     """What the cluster told.
 
     :param info: The job, None if the cluster does not know it.
-    :param log: The last lines of its log, fit to be shown.
+    :param log: The last lines of its log, without what only a terminal understands.
     :param log_problem: Why there is no log, as a sentence.
     """
 
@@ -78,10 +77,4 @@ async def _read_tail(client: RayJobClient, info: JobInfo) -> Sequence[str]:
     lines = [*assembler.feed(bytes(tail), now=0.0), *assembler.flush()]
     if is_cut and len(lines) > 1:
         del lines[0]  # its beginning is missing
-    return [_fit(line) for line in lines[-LOG_LINES:]]
-
-
-def _fit(line: str) -> str:
-    """Return a line without what only a terminal understands, and not endlessly long."""
-    text = _CONTROLS.sub("", line)
-    return text if len(text) <= _MAX_LINE else f"{text[:_MAX_LINE]}…"
+    return [_CONTROLS.sub("", line) for line in lines[-LOG_LINES:]]

@@ -48,9 +48,9 @@ def notice_of_task(task: TaskRecord) -> Notice | None:
     if task.ray_conn_id is None:
         return Notice(
             "Connection not known",
-            "Airflow does not know any more which connection this task used: it is a template, and "
-            "Airflow keeps rendered templates of a task's last runs only. The task's log and its link "
-            '"Ray job" may tell more.',
+            "Airflow does not know any more which connection this task used: it is a template or "
+            "differs by map index, and Airflow keeps the values of a task's last runs only. The task's "
+            'log and its link "Ray job" may tell more.',
         )
     return None
 
@@ -78,7 +78,8 @@ def foreign_job() -> Notice:
     """Return what to say of a job that was submitted for something else."""
     return Notice(
         "Not this task's job",
-        "The XCom job_id of this task names a job that was not submitted for it, so it is not shown.",
+        "The XCom job_id of this task names a job that was not submitted for it, or one of another DAG "
+        "whose logs you may not see. So it is not shown.",
     )
 
 

@@ -14,6 +14,7 @@ from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, SPEC_KEY, JobInfo
 from airflow_synapse.views.job_look import JobLook
+from airflow_synapse.views.masked_texts import ShownTexts
 from airflow_synapse.views.notices import FINISHED_STATES, LATER, SOON, Notice
 from airflow_synapse.views.secret_values import hider_of
 from airflow_synapse.views.task_record import TaskRecord
@@ -22,6 +23,7 @@ _INTERNAL = frozenset({SPEC_KEY, OWNER_KEY})
 """Metadata that tells people nothing."""
 
 _LONGEST_TEXT = 8000
+_LONGEST_LINE = 2000
 _LABELS = {
     "num_cpus": "CPUs",
     "num_gpus": "GPUs",
@@ -78,24 +80,31 @@ def page_of_notice(
 
 
 def page_of_job(
-    look: JobLook, info: JobInfo, *, task: TaskRecord, connection: RayConnection
+    look: JobLook,
+    info: JobInfo,
+    *,
+    texts: ShownTexts,
+    task: TaskRecord,
+    connection: RayConnection,
 ) -> Page:
     """Return the page of a job.
 
     :param look: What the cluster told.
     :param info: The job in it.
+    :param texts: Its texts, as Airflow would show them.
     """
-    hide = hider_of(connection.cluster)
+    hide = hider_of(connection.cluster, texts.secrets)
+    log = tuple(_fit(hide(texts.line(line)), _LONGEST_LINE) for line in look.log)
     return Page(
         refresh=_refresh(info, task),
         job_id=info.job_id,
         status=info.status,
         remark=hide(info.message or "") if info.status == PENDING else "",
         facts=_facts(info, task),
-        error=tuple(hide(_fit(text)) for text in _error(look, info, connection)),
-        entrypoint=hide(_fit(info.entrypoint)),
-        metadata=_metadata(info, hide),
-        log=None if look.log_problem else tuple(map(hide, look.log)),
+        error=tuple(_fit(hide(text)) for text in _error(look, info, connection)),
+        entrypoint=_fit(hide(texts.entrypoint)),
+        metadata=_metadata(texts.metadata, hide),
+        log=None if look.log_problem else log,
         log_problem=hide(look.log_problem),
         links=_links(connection, info.job_id),
     )
@@ -136,9 +145,11 @@ def _error(look: JobLook, info: JobInfo, connection: RayConnection) -> list[str]
     return [text for text in texts if text]
 
 
-def _metadata(info: JobInfo, hide: Callable[[str], str]) -> tuple[tuple[str, str], ...]:
-    pairs = sorted((name, value) for name, value in info.metadata.items() if name not in _INTERNAL)
-    return tuple((hide(str(name)), hide(_fit(str(value)))) for name, value in pairs)
+def _metadata(
+    metadata: Mapping[str, str], hide: Callable[[str], str]
+) -> tuple[tuple[str, str], ...]:
+    pairs = sorted((name, value) for name, value in metadata.items() if name not in _INTERNAL)
+    return tuple((hide(name), _fit(hide(value))) for name, value in pairs)
 
 
 def _links(connection: RayConnection, job_id: str) -> tuple[Link, ...]:
@@ -149,8 +160,9 @@ def _links(connection: RayConnection, job_id: str) -> tuple[Link, ...]:
     return tuple(link for link in links if link.url.startswith(("http://", "https://")))
 
 
-def _fit(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+def _fit(text: str, length: int = _LONGEST_TEXT) -> str:
+    """Return a text that is not endlessly long. Secrets are hidden before: half of one is no mask."""
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _moment(milliseconds: int | None) -> str:

@@ -6,12 +6,14 @@ edit XComs who may not choose what Airflow connects to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.hooks.job_metadata import task_metadata
+from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
+from airflow_synapse.views.masked_texts import MASK, without_values
 
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 _CONNECTION = "ray_conn_id"
 _JOB = "job_id"
 _RESOURCES = ("num_cpus", "num_gpus", "memory", "custom_resources", "label_selector")
+_TEXTS = ("entrypoint", "metadata")
+"""Fields that are shown, less what Airflow masks in them."""
+
 _TEMPLATE_MARKS = ("{{", "{%")
+_LARGEST_INDEX = 2**31 - 1
+"""That the database has room for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,15 @@ class TaskPlace:
     run_id: str
     task_id: str
     map_index: int = -1
+
+    @classmethod
+    def of_job(cls, metadata: Mapping[str, str]) -> TaskPlace | None:
+        """Return for which task instance a job says it was submitted, None if it does not say."""
+        ids = (metadata.get(name, "") for name in task_metadata("", "", "", -1))
+        dag_id, run_id, task_id, map_index = ids
+        if not (dag_id and run_id and task_id):
+            return None
+        return cls(dag_id, run_id, task_id, to_map_index(map_index))
 
     def metadata(self) -> dict[str, str]:
         """Return what a job carries that was submitted for it."""
@@ -55,13 +71,18 @@ class TaskRecord:
 
     @property
     def is_of_ray(self) -> bool:
-        """Whether it is a task of this provider."""
-        return _CONNECTION in self.fields
+        """Whether it is a task about one job: it submits it, waits for it or stops it."""
+        return _CONNECTION in self.fields and _JOB in self.fields
 
     @property
     def submits(self) -> bool:
         """Whether it has a job of its own, and not one that something else submitted."""
         return "num_cpus" in self.fields
+
+    @property
+    def has_job_of_xcom(self) -> bool:
+        """Whether only an XCom, which people may edit, says which job it is that it did not submit."""
+        return not self.submits and _text(self.fields.get(_JOB)) is None
 
     @property
     def ray_conn_id(self) -> str | None:
@@ -79,6 +100,13 @@ class TaskRecord:
     def resources(self) -> dict[str, Any]:
         """The resources that its job asks for."""
         return {name: self.fields[name] for name in _RESOURCES if self.fields.get(name)}
+
+
+def to_map_index(text: str) -> int:
+    """Return a map index: -1 for what is no number, and the largest for one that is too large."""
+    if not text.isdecimal():
+        return -1
+    return int(text) if len(text) < len(str(_LARGEST_INDEX)) else _LARGEST_INDEX
 
 
 def read_task(place: TaskPlace) -> TaskRecord | None:
@@ -124,10 +152,38 @@ def _fields_of_dag(ti: TaskInstance, session: Session) -> dict[str, Any]:
     task = dag.task_dict.get(ti.task_id) if dag is not None else None
     if task is None:
         return {}
-    values = getattr(task, "partial_kwargs", None)
-    if values is None:
-        values = {name: getattr(task, name, None) for name in task.template_fields}
-    return {name: _literal(values.get(name)) for name in task.template_fields}
+    is_mapped = hasattr(task, "partial_kwargs")
+    values = _values_of_mapped(task, dag) if is_mapped else _values_of(task)
+    fields = {name: _literal(values.get(name)) for name in task.template_fields}
+    texts = {name: without_values(values.get(name)) for name in _TEXTS if name in fields}
+    return fields | texts
+
+
+def _values_of(task: Any) -> dict[str, Any]:
+    return {name: getattr(task, name, None) for name in task.template_fields}
+
+
+def _values_of_mapped(task: Any, dag: Any) -> dict[str, Any]:
+    """Return what all instances of a mapped task share.
+
+    Arguments that nobody gave have their defaults in the operator alone, which the API server does
+    not load. What each instance has of its own is None, and a text of its own all mask.
+    """
+    given = {**dag.default_args, **task.partial_kwargs}
+    values = {_CONNECTION: RayJobHook.default_conn_name, **given}
+    if given.get("custom_resources") is None:
+        values["custom_resources"] = given.get("resources")
+    expanded = set(_names_expanded(task, values))
+    texts = {name: MASK for name in _TEXTS if name in expanded}
+    return values | dict.fromkeys(expanded) | texts
+
+
+def _names_expanded(task: Any, values: Mapping[str, Any]) -> Iterable[str]:
+    """Return the arguments that differ from instance to instance; any may after ``expand_kwargs``."""
+    if task.expand_input is None:  # a function, whose own arguments are expanded
+        return ()
+    value = task.expand_input.value
+    return value if isinstance(value, Mapping) else (*values, *_TEXTS)
 
 
 def _literal(value: Any) -> Any:

@@ -85,8 +85,17 @@ def test_log_that_is_not_the_node_s_is_told(airflow_cli, cluster) -> None:
 
     code, found, out = verdicts(airflow_cli)
 
-    assert (code, found["log over agent"]) == (exits.BAD_INPUT, "ok")
+    assert (code, found["log over agent"]) == (exits.UNEXPECTED, "ok")
     assert (found["log over dashboard"], f"Ray before {OLDEST_RAY}" in out) == ("fail", True)
+
+
+def test_result_that_is_another_is_told(airflow_cli, cluster) -> None:
+    """A result that the test job did not return is no bad input of the user's."""
+    cluster.files[result_file(JOB)] = encode({"result": "another"})
+
+    code, found, _ = verdicts(airflow_cli)
+
+    assert (code, found["result"]) == (exits.UNEXPECTED, "fail")
 
 
 def test_upload_that_fails_hides_no_log_route(airflow_cli, cluster) -> None:

@@ -11,7 +11,7 @@ from airflow.cli.cli_parser import get_parser
 
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.definition import STATUSES, get_ray_cli_commands
-from airflow_synapse.exceptions import AirflowSynapseError, ExecutionError
+from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.rayjobs import models
 
 HEAVY = (
@@ -100,7 +100,6 @@ def test_every_error_has_an_exit_code() -> None:
     }
 
     assert bad_input == {
-        ExecutionError.__name__,
         "RayJobSubmissionError",
         "JobIdConflictError",
         "PluginManifestError",

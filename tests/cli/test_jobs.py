@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -141,3 +145,30 @@ def test_job_that_does_not_stop_is_told(airflow_cli, stub, monkeypatch) -> None:
     told = airflow_cli("ray", "stop", "j")
 
     assert (told.code, "is still PENDING after 1 s" in told.err) == (exits.TIMEOUT, True)
+
+
+@pytest.mark.parametrize("output", ["table", "plain", "json", "yaml"])
+def test_reader_of_a_list_may_leave(stub, tmp_path, output) -> None:
+    """``airflow ray list | true`` ends as other commands whose reader has left, and says nothing."""
+    add(stub, "j")
+    script = (
+        "from airflow_synapse.cli.jobs import list_jobs\n"
+        "from argparse import Namespace\n"
+        f"list_jobs(Namespace(status=[], since=None, limit=0, own=False, output={output!r}, "
+        "conn_id='ray_default'))\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+    )
+
+    os.close(writer)
+    assert ended.returncode == 128 + signal.SIGPIPE
+    assert b"Traceback" not in ended.stderr
+    assert b"Broken" not in ended.stderr

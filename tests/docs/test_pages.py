@@ -20,9 +20,10 @@ from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
-from airflow_synapse.operators.retry_policy import is_worth_a_retry
+from airflow_synapse.operators.retry_policy import RayJobRetryPolicy, is_worth_a_retry
 from airflow_synapse.rayjobs import metrics
 from airflow_synapse.rayjobs.failures import CAUSES
+from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY
 from airflow_synapse.sensors.ray_job import RayJobSensor
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +172,37 @@ def test_every_page_is_in_the_contents() -> None:
         assert pages - listed == set()
 
 
+def test_requirements_are_those_of_the_package() -> None:
+    """The table of requirements has the versions and dependencies that the package declares."""
+    project = (ROOT / "pyproject.toml").read_text()
+    told = dict(table(DOCS / "index.md", "what"))
+    declared = re.findall(
+        r'^    "([a-z-]+(?:\[default\])?)>=', project[: project.index("[project.opt")], re.M
+    )
+    oldest, above = re.findall(r'requires-python = ">=(3\.\d+),<3\.(\d+)"', project)[0]
+
+    assert told["Python, where Airflow runs"] == f"{oldest} to 3.{int(above) - 1}"
+    assert "apache-airflow>=" + told["Airflow"].split()[0] in project
+    assert told["Ray, on the cluster"].startswith(OLDEST_RAY.removesuffix(".0") + " and newer")
+    assert sorted(quoted(told["installed along"])) == sorted({*declared} - {"apache-airflow"})
+    assert quoted(told["with the extra `openlineage`"])[0] in project
+
+
+@each_page
+def test_python_in_the_docs_is_an_included_example(page: Path) -> None:
+    """What a page shows of Python is a file that tests run; only README has some of its own."""
+    if page.is_relative_to(DOCS):
+        assert blocks(page.read_text(), "python") == []
+
+
+def test_retry_policy_is_told_to_be_for_tasks_that_submit() -> None:
+    """A sensor has no ``retry_user_errors``, and its retries bring no new job: nothing promises it."""
+    assert "retry_user_errors" in arguments(SubmitRayJobOperator)
+    assert "retry_user_errors" not in arguments(RayJobSensor)
+    assert "not for sensors" in inspect.cleandoc(RayJobRetryPolicy.__doc__ or "")
+    assert "tasks that submit the job" in (DOCS / "failures.md").read_text()
+
+
 def test_settings_are_the_provider_s() -> None:
     """The table of settings has the options of ``[ray]`` with their defaults."""
     told = {quoted(name)[0]: default for name, default, _ in table(DOCS / "scale.md", "option")}
@@ -197,6 +229,17 @@ def test_connection_s_extras_are_the_form_s() -> None:
         told = {word for cell in cells for word in quoted(cell)}
 
         assert told == set(connection["conn-fields"])
+
+
+def test_files_of_a_connection_are_told_to_be_on_the_api_server() -> None:
+    """Form and pages name the API server among those that need a connection's files."""
+    (connection,) = get_provider_info()["connection-types"]
+    fields = connection["conn-fields"]
+
+    for name in ("verify", "client_cert"):
+        assert "API server" in fields[name]["description"]
+    for page in ("connection.md", "security.md", "ray-view.md"):
+        assert re.search(r"API\s+server", (DOCS / page).read_text())
 
 
 def test_errors_are_drawn_as_in_the_code() -> None:

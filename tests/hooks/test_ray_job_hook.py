@@ -130,3 +130,12 @@ def test_refused_port_and_wrong_scheme_are_told(
 
     connect(monkeypatch, "ray://head:10001")
     assert "Ray Client" in RayJobHook().test_connection()[1]
+
+
+def test_connection_that_is_not_defined_is_told() -> None:
+    """Outside Airflow's processes only some connections are found; the test says so and raises nothing."""
+    is_good, message = RayJobHook("nowhere").test_connection()
+
+    assert not is_good
+    assert "No connection 'nowhere' is found" in message
+    assert "airflow ray check --conn-id nowhere" in message
