@@ -24,6 +24,11 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def list_jobs(args: Namespace) -> int:
     """List jobs, the newest first."""
     since = _since(args.since)
+    if args.own and not settings.deployment():
+        raise exits.UsageError(
+            "--own: this Airflow has no name by which its jobs are known. Set [ray] deployment, or "
+            "[api] base_url, in its configuration."
+        )
     all_jobs = executor_of(args.conn_id).list_jobs()
     jobs = [job for job in all_jobs if _is_wanted(job, args, since)]
     jobs.sort(key=lambda job: job.start_time or 0, reverse=True)

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from airflow_synapse.cli import exits
-from airflow_synapse.hooks import settings
 from tests.support.stub_jobs import NEVER
 
 TASK = {
@@ -37,9 +36,10 @@ def ids(told) -> list[str]:
     return [row["job_id"] for row in json.loads(told.out)]
 
 
-def test_list_is_newest_first_and_filtered(airflow_cli, stub) -> None:
+def test_list_is_newest_first_and_filtered(airflow_cli, stub, monkeypatch) -> None:
     """By status, age, number and whose they are."""
-    add(stub, "old", -7200, {"airflow_deployment": settings.deployment()}, status="FAILED")
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "prod")
+    add(stub, "old", -7200, {"airflow_deployment": "prod"}, status="FAILED")
     add(stub, "new", 0)
     add(stub, "middle", -60, status="SUCCEEDED")
 
@@ -52,6 +52,18 @@ def test_list_is_newest_first_and_filtered(airflow_cli, stub) -> None:
     assert listed("--own") == ["old"]
     assert listed("--limit", "1") == ["new"]
     assert listed("--limit", "0") == ["new", "middle", "old"]
+
+
+def test_airflow_without_a_name_has_no_jobs_of_its_own(airflow_cli, stub, monkeypatch) -> None:
+    """What a script might stop next may be another nameless Airflow's, so nothing is listed."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
+    add(stub, "nameless", 0, {"airflow_deployment": ""})
+
+    told = airflow_cli("ray", "list", "--own", "-o", "json")
+
+    assert told.code == 2
+    assert told.out == ""
+    assert "Set [ray] deployment" in told.err
 
 
 def test_list_tells_what_it_leaves_out(airflow_cli, stub) -> None:
