@@ -61,8 +61,8 @@ def airflow(
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),
     }
-    if Version(airflow_version) < Version("3.3"):  # whose audit log shows more of a connection
-        config["AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES"] = "headers,cookies"
+    if Version(airflow_version) < Version("3.3"):  # whose audit log hides nothing else
+        config["AIRFLOW__CORE__SENSITIVE_VAR_CONN_NAMES"] = "headers,cookies,planted"
     with AirflowDeployment(
         EXAMPLES, HERE / "dags", connections=connections, config=config, parallelism=6
     ) as deployment:

@@ -137,4 +137,6 @@ def test_connection_form_hides_what_is_secret(browser: AirflowBrowser) -> None:
         return
     browser.find_text("Extra Fields", "button").click()
     for label, kind in EXTRA_FIELDS.items():
-        assert browser.field(label).get_attribute("type") == kind
+        shown = browser.field(label).get_attribute("type")
+        if Version(airflow_version) >= Version("3.3"):  # before, Airflow masks no extra
+            assert shown == kind
