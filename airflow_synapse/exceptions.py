@@ -289,6 +289,11 @@ class RayAuthenticationError(AirflowSynapseError):
     cluster: str
     http_status: int
 
+    @property
+    def reason(self) -> str:
+        """What happened, as a clause."""
+        return f"it answered {self.http_status}"
+
     def sentence(self) -> str:
         if self.http_status == 401:
             why = "no valid credentials came with the request (401)"

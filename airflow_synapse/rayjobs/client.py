@@ -44,6 +44,7 @@ _UPLOAD_CHUNK = 256 * 1024
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
 
+_SUBMISSIONS = "/api/jobs/"
 _WEB_PAGE = "text/html"
 
 _MAX_LIST = 8 * 1024 * 1024
@@ -181,7 +182,7 @@ class RayJobClient:
             "metadata": {**spec.metadata, SPEC_KEY: spec.fingerprint},
             **spec.resources,
         }
-        async with self._request("POST", "/api/jobs/", job_id=job_id, timeout=timeout, json=body):
+        async with self._request("POST", _SUBMISSIONS, job_id=job_id, timeout=timeout, json=body):
             pass
 
     # Packages
@@ -328,7 +329,8 @@ class RayJobClient:
                 hint="Give that address instead or, if it is a login page, what its proxy asks for.",
             )
         text = (await response.content.read(64 * 1024)).decode("utf-8", "replace")
-        told = refusal_told_by_ray(status, text, job_id, self._base)
+        is_submission = response.method == "POST" and response.url.path.endswith(_SUBMISSIONS)
+        told = refusal_told_by_ray(status, text, job_id, self._base, is_submission=is_submission)
         if told is not None:
             return told
         failure = classify_status(status)

@@ -44,7 +44,7 @@ def test_refusal_in_ray_s_words_is_understood(
     status: int, text: str, kind: type[Exception]
 ) -> None:
     """Ray answers 500 to most things; its text tells them apart."""
-    assert type(refusal_told_by_ray(status, text, "j", CLUSTER)) is kind
+    assert type(refusal_told_by_ray(status, text, "j", CLUSTER, is_submission=True)) is kind
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_refusal_in_ray_s_words_is_understood(
         (404, ""),
         (500, "Internal Server Error"),
         (503, "no healthy upstream"),
+        (400, "Bad Request"),
     ],
 )
 def test_refusal_in_other_words_is_not_ray_s(status: int, text: str) -> None:
@@ -64,7 +65,7 @@ def test_refusal_in_other_words_is_not_ray_s(status: int, text: str) -> None:
 def test_refused_job_is_told_in_ray_s_last_line() -> None:
     """Of a traceback of the head node only its last line is shown."""
     text = "Traceback (most recent call last):\n  File …\nTypeError: entrypoint must be a string\n"
-    error = refusal_told_by_ray(400, text, "j", CLUSTER)
+    error = refusal_told_by_ray(400, text, "j", CLUSTER, is_submission=True)
 
     assert str(error) == (
         "The Ray job 'j' was not submitted on http://head:8265: Ray refused it: "

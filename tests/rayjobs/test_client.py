@@ -61,6 +61,16 @@ async def test_job_that_ray_refuses_is_told_in_its_words(client: RayJobClient) -
         await client.post_job(spec, "j")
 
 
+async def test_bad_request_about_anything_else_refuses_no_job(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """A proxy's 400 to a look at a job says nothing about its submission."""
+    stub.inject(Answer(400), route=routes.GET_JOB)
+
+    with pytest.raises(RayAddressError, match="it answered 400, which a Ray dashboard does not"):
+        await client.get_info("j")
+
+
 async def test_only_submission_jobs_are_listed(stub: StubDashboard, client: RayJobClient) -> None:
     """Drivers that were not submitted have no id and are left out."""
     stub.add_job("j", runtime=NEVER)

@@ -236,6 +236,25 @@ async def test_refused_credentials_end_the_watch_at_once(
         await asyncio.wait_for(watching, 10)
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 502])
+async def test_log_route_alone_decides_nothing(
+    stub: StubDashboard,
+    watch: ClusterWatch,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """A proxy that does not pass the log ends no watch, neither while the job runs nor after."""
+    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    stub.add_job("j", runtime=0.3, log=((0.0, b"one\n"),))
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(status), times=None, route=routes.LOGS)
+
+    info = await asyncio.wait_for(a_watcher(watch).watch(), 10)
+
+    assert info.status == "SUCCEEDED"
+    assert stub.count(routes.LOGS) > 1
+
+
 async def test_job_that_is_gone_ends_the_watch(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A restarted head forgets its jobs: the watch says that the job is gone."""
     stub.add_job("j", runtime=NEVER)
