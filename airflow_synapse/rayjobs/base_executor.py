@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
+from types import TracebackType
 from typing import Any, TypeVar
 
 from anyio import fail_after
@@ -79,10 +80,15 @@ class BaseRayExecutor(ABC):
         self._stack.callback(self._portal.call, self._client.close)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         stack, self._stack, self._portal, self._client = self._stack, None, None, None
         if stack is not None:
-            stack.close()
+            stack.__exit__(kind, error, traceback)  # an error cancels what is under way
 
     @abstractmethod
     def submit(
@@ -340,10 +346,15 @@ class BaseRayExecutor(ABC):
 
         A thread of its own, so that it works inside a running event loop (a notebook) and inside a
         signal handler, and so that an exception in this thread (Ctrl-C, a task's timeout) cancels
-        the work.
+        the work at once.
         """
         if self._portal is not None:
-            return self._portal.call(work)
+            crossing = self._portal.start_task_soon(work)
+            try:
+                return crossing.result()
+            except BaseException:
+                crossing.cancel()
+                raise
         with start_blocking_portal() as portal:
             return portal.call(work)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import signal
 import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -341,6 +344,58 @@ def test_error_inside_a_with_block_passes(stub_dashboard: StubDashboard) -> None
 
     with pytest.raises(KeyError, match="mine"):
         work()
+
+
+class _InterruptedError(Exception):
+    """What a task's ``execution_timeout`` raises in the middle of a call, by a signal."""
+
+
+@pytest.fixture
+def interrupted_soon() -> Iterator[None]:
+    """A signal comes after a moment, as of a task's timeout or Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise _InterruptedError
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.usefixtures("interrupted_soon")
+@pytest.mark.parametrize("is_entered", [True, False])
+def test_interrupted_call_ends_at_once(
+    stub_dashboard: StubDashboard, caplog: pytest.LogCaptureFixture, is_entered: bool
+) -> None:
+    """Ctrl-C or a task's timeout does not wait for an outage to end, and leaves nothing open."""
+    stub_dashboard.inject(Answer(503), times=None)
+    executor = RayJobExecutor(stub_dashboard.url, unreachable_timeout=20.0)
+    began = time.monotonic()
+
+    with pytest.raises(_InterruptedError), executor if is_entered else nullcontext():
+        executor.list_jobs()
+
+    assert time.monotonic() - began < 0.3 + SLACK
+    gc.collect()
+    assert [r.getMessage() for r in caplog.records if "Unclosed" in r.getMessage()] == []
+
+
+@pytest.mark.usefixtures("interrupted_soon")
+def test_executor_is_of_use_after_an_interrupted_call(stub_dashboard: StubDashboard) -> None:
+    """Who catches what interrupted a call inside a ``with`` block may go on with the next."""
+    stub_dashboard.inject(Answer(503), times=None)
+    with RayJobExecutor(stub_dashboard.url, unreachable_timeout=20.0) as executor:
+        with pytest.raises(_InterruptedError):
+            executor.list_jobs()
+        stub_dashboard.heal()
+        asked = stub_dashboard.count()
+
+        assert executor.list_jobs() == []
+        time.sleep(1.0)
+
+    assert stub_dashboard.count() == asked + 1
 
 
 def test_variables_of_ray_have_no_say(
