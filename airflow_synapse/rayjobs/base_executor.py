@@ -26,7 +26,7 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import shared_watch
-from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.log_follower import Emit
 from airflow_synapse.rayjobs.log_lines import LineAssembler
@@ -56,9 +56,11 @@ class BaseRayExecutor(ABC):
     """Everything about jobs on one cluster that needs no plugin.
 
     Each call opens its own connection; inside ``with executor:`` one connection serves all calls.
-    Every call but :meth:`wait`, :meth:`get_logs` and :meth:`stream_logs` ends within
-    ``request_timeout``, even if the server accepts and never answers. ``RAY_ADDRESS`` and
-    ``RAY_API_SERVER_ADDRESS`` have no say here. What is counted goes to :attr:`metrics`.
+    Every call ends within ``request_timeout``, even if the server accepts and never answers, except
+    those that take as long as there is something to do: :meth:`wait`, :meth:`get_logs` and
+    :meth:`stream_logs`, and :meth:`submit` while it uploads. There the limit is on each answer, and
+    on each part of an upload. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS`` have no say here. What
+    is counted goes to :attr:`metrics`.
 
     :param cluster: Where the cluster's dashboard is and how to be let in.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
@@ -160,11 +162,15 @@ class BaseRayExecutor(ABC):
 
         return self._call(read)
 
-    def stream_logs(self, job_id: str, *, log_position: int = 0) -> Iterator[str]:
+    def stream_logs(
+        self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
+    ) -> Iterator[str]:
         """Yield the lines of the job's log as they appear, until it has ended and all are out.
 
         :param log_position: The byte of the log to start from.
+        :param unreachable_timeout: Instead of the executor's own.
         :raises RayJobNotFoundError: if the cluster does not know the job.
+        :raises RayClusterUnreachableError: if the cluster gives no usable answer for too long.
         """
         batches: queue.Queue[Sequence[str] | None] = queue.Queue(_MAX_BATCHES)
         is_closed = threading.Event()
@@ -177,7 +183,13 @@ class BaseRayExecutor(ABC):
                     is_taken = True
 
         with start_blocking_portal() as portal:
-            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL, log_position=log_position)
+            options = WatchOptions(
+                poll_interval=_WAIT_POLL_INTERVAL,
+                log_position=log_position,
+                unreachable_timeout=(
+                    self.unreachable_timeout if unreachable_timeout is None else unreachable_timeout
+                ),
+            )
             watch = portal.start_task_soon(self._watch, job_id, options, hand_over, log)
             watch.add_done_callback(lambda _: hand_over(None))
             try:
@@ -271,7 +283,9 @@ class BaseRayExecutor(ABC):
                 lambda: self._watch(job_id, options, _drop, log, cluster=impatient, limit=limit)
             )
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
-            raise self._not_ended(job_id, timeout_seconds, exc) from exc
+            raise not_ended(
+                job_id, exc, seconds=timeout_seconds, cluster=self.cluster.dashboard_url
+            ) from exc
         error = error_of(info, cluster=self.cluster.dashboard_url, last_lines=last_lines)
         if error is not None:
             raise error
@@ -357,20 +371,6 @@ class BaseRayExecutor(ABC):
                 raise
         with start_blocking_portal() as portal:
             return portal.call(work)
-
-    def _not_ended(
-        self, job_id: str, seconds: float, cause: RayClusterUnreachableError | RayJobTimeoutError
-    ) -> RayJobTimeoutError:
-        reason = f"has not ended within {seconds:g} s"
-        if isinstance(cause, RayClusterUnreachableError):
-            reason = f"could not be watched for {seconds:g} s: {cause.reason}"
-        return RayJobTimeoutError(
-            job_id=job_id,
-            cluster=self.cluster.dashboard_url,
-            status=getattr(cause, "status", None),
-            reason=reason,
-            hint="It was not stopped.",
-        )
 
 
 async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:

@@ -53,7 +53,7 @@ class RayJobExecutor(BaseRayExecutor):
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
     :param client_cert: PEM file of the certificate to show the server, with its key or without.
     :param client_key: PEM file of the key, if that is a file of its own.
-    :param request_timeout: Seconds that one call may take.
+    :param request_timeout: Seconds that one call may take; of an upload, or of a log, each part.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer.
     """
 

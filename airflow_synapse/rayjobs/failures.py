@@ -1,4 +1,4 @@
-"""Which error an ended job means. Pure."""
+"""Which error an ended job means, and one that has not ended in time. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from airflow_synapse.exceptions import (
     ExecutionError,
+    RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobFailedError,
     RayJobInfrastructureError,
     RayJobNotScheduledError,
     RayJobRuntimeEnvError,
     RayJobStoppedError,
+    RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
 
@@ -60,4 +62,28 @@ def error_of(
         message=info.message,
         last_lines=last_lines,
         hint=hint,
+    )
+
+
+def not_ended(
+    job_id: str,
+    cause: RayClusterUnreachableError | RayJobTimeoutError,
+    *,
+    seconds: float,
+    cluster: str,
+) -> RayJobTimeoutError:
+    """Return the error that says that a job was waited for in vain.
+
+    :param cause: What ended the wait: the cluster was unreachable, or the time over.
+    :param seconds: How long the wait was to be.
+    """
+    reason = f"has not ended within {seconds:g} s"
+    if isinstance(cause, RayClusterUnreachableError):
+        reason = f"could not be watched for {seconds:g} s: {cause.reason}"
+    return RayJobTimeoutError(
+        job_id=job_id,
+        cluster=cluster,
+        status=getattr(cause, "status", None),
+        reason=reason,
+        hint="It was not stopped.",
     )

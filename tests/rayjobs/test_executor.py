@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[RayJobExecutor], object]] = {
     "list_jobs": lambda executor: executor.list_jobs(),
     "delete": lambda executor: executor.delete("j"),
     "get_version": lambda executor: executor.get_version(),
+    "stream_logs": lambda executor: list(executor.stream_logs("j")),
 }
 
 
@@ -278,6 +279,27 @@ def test_outage_is_outlasted_if_asked_to(stub_dashboard: StubDashboard) -> None:
     executor = RayJobExecutor(stub_dashboard.url, unreachable_timeout=30.0)
 
     assert executor.get_status("j") == "RUNNING"
+
+
+def test_stream_outlasts_an_outage_if_asked_to(stub_dashboard: StubDashboard) -> None:
+    """Who follows a log may be more patient than the executor, and is told of it."""
+    stub_dashboard.add_job("j", log=((0.0, b"hello\n"),), has_header=False)
+    stub_dashboard.inject(Answer(503), times=2)
+    executor = RayJobExecutor(stub_dashboard.url)
+
+    assert list(executor.stream_logs("j", unreachable_timeout=30.0)) == ["hello"]
+
+
+def test_error_at_once_is_no_outage_to_be_told(
+    stub_dashboard: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without an ``unreachable_timeout`` there is an error, and no word of trying again."""
+    stub_dashboard.inject(Answer(503), times=None)
+
+    with pytest.raises(RayClusterUnreachableError):
+        list(RayJobExecutor(stub_dashboard.url).stream_logs("j"))
+
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 # Results, ends and where they are called from
