@@ -102,6 +102,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def server_time(headers: Mapping[str, str]) -> float:
+    """Return what time it is by the server's clock, to the second, else by ours."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return time.time()
+
+
 def each_object(text: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON array one by one, so that a long one need not be read in one go.
 

@@ -24,7 +24,7 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs import submission
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.client import SETTLES_IN, RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
@@ -59,7 +59,7 @@ class BaseRayExecutor(ABC):
     Every call ends within ``request_timeout``, even if the server accepts and never answers, except
     those that take as long as there is something to do: :meth:`wait`, :meth:`get_logs` and
     :meth:`stream_logs`, and :meth:`submit` while it uploads. There the limit is on each answer, and
-    on each part of an upload. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS`` have no say here. What
+    on each part of an upload. :meth:`delete` may wait three seconds more. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS`` have no say here. What
     is counted goes to :attr:`metrics`.
 
     :param cluster: Where the cluster's dashboard is and how to be let in.
@@ -298,10 +298,12 @@ class BaseRayExecutor(ABC):
     def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job. Its log stays: use its id for no other job.
 
+        Of a job that has just ended, up to three seconds later: Ray would note it down anew.
+
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayJobSubmissionError: if the job has not ended.
         """
-        return self._call(lambda client: client.delete(job_id))
+        return self._call(lambda client: client.delete(job_id), pause=SETTLES_IN)
 
     def get_version(self) -> str:
         """Return the version of Ray that the cluster runs."""
@@ -332,13 +334,20 @@ class BaseRayExecutor(ABC):
             info = await _within(watch.client, limit, watcher.watch())
             return info, watcher.last_lines
 
-    def _call(self, work: Callable[[RayJobClient], Awaitable[T]], *, is_bounded: bool = True) -> T:
+    def _call(
+        self,
+        work: Callable[[RayJobClient], Awaitable[T]],
+        *,
+        is_bounded: bool = True,
+        pause: float = 0.0,
+    ) -> T:
         """Do async work with a client, through outages if that was asked for.
 
         :param is_bounded: Whether the whole of it, and not only each request, has to end within
             the request timeout.
+        :param pause: Seconds that it may sleep beyond that.
         """
-        limit = self.cluster.request_timeout if is_bounded else None
+        limit = self.cluster.request_timeout + pause if is_bounded else None
 
         async def patiently(client: RayJobClient) -> T:
             if not self.unreachable_timeout:

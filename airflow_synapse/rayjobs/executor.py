@@ -12,8 +12,9 @@ from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
-from airflow_synapse.rayjobs.client import RayJobClient, UploadProgress
+from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.packages import UploadProgress
 from airflow_synapse.rayjobs.preparation import (
     JobRequest,
     PluginSource,

@@ -18,6 +18,7 @@ from airflow_synapse.rayjobs.answers import (
     location,
     refusal_told_by_ray,
     retry_after,
+    server_time,
 )
 
 CLUSTER = "http://head:8265"
@@ -97,3 +98,10 @@ def test_retry_after_as_a_date() -> None:
 
     assert seconds is not None
     assert 55 < seconds <= 61
+
+
+def test_server_s_time_is_its_own() -> None:
+    """The Date header counts, and where a proxy took it away, our clock."""
+    assert server_time({"Date": formatdate(1_000_000_000, usegmt=True)}) == 1_000_000_000
+    for headers in ({}, {"Date": "soon"}):
+        assert abs(server_time(headers) - time.time()) < 1
