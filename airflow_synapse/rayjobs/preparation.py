@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
 from airflow_synapse.plugin.action import (
@@ -158,7 +158,7 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
 
 def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
     """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
-    if source.working_dir is None or _uri(source):
+    if not _is_given(source.working_dir) or _uri(source):
         return None
     folder = _folder(source)
     path = folder / MANIFEST_NAME
@@ -178,7 +178,7 @@ def _prepared(
 ) -> PreparedJob:
     layers = build_runtime_env(
         manifest,
-        requirements_file=source.requirements_file,
+        requirements_file=source.requirements_file if _is_given(source.requirements_file) else None,
         package_manager=source.package_manager,
         package_manager_options=source.package_manager_options,
         wheels_dir=source.wheels_dir,
@@ -265,13 +265,18 @@ def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     return {**parsed, **local}
 
 
+def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
+    """Return whether it is a path at all: a template may have rendered to nothing."""
+    return path is not None and bool(str(path).strip())
+
+
 def _is_uri(text: object) -> bool:
     return "://" in str(text)
 
 
 def _uri(source: PluginSource) -> str | None:
     """Return ``working_dir`` if it is a URI that Ray can read."""
-    if source.working_dir is None or not _is_uri(source.working_dir):
+    if not _is_given(source.working_dir) or not _is_uri(source.working_dir):
         return None
     uri = str(source.working_dir)
     if not uri.partition("?")[0].endswith(".zip"):
@@ -280,7 +285,7 @@ def _uri(source: PluginSource) -> str | None:
 
 
 def _folder(source: PluginSource) -> Path:
-    if source.working_dir is None:
+    if not _is_given(source.working_dir):
         raise PluginManifestError(
             path="working_dir",
             reason="it was not given",

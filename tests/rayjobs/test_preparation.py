@@ -59,6 +59,7 @@ Given = dict[str, Any]
     [
         (lambda p: {"working_dir": p / "nowhere"}, PluginManifestError, "nowhere"),
         (lambda p: {"working_dir": None}, PluginManifestError, "working_dir: it was not given"),
+        (lambda p: {"working_dir": ""}, PluginManifestError, "working_dir: it was not given"),
         (
             lambda p: {"working_dir": "s3://bucket/plugin.tar"},
             PluginManifestError,
@@ -308,3 +309,27 @@ def test_given_runtime_env_has_the_last_word(stub_dashboard: StubDashboard, plug
     sent = stub_dashboard.jobs[job_id].request["runtime_env"]
     assert sent["env_vars"] == {"A": "1", "B": "2", "C": "3"}
     assert sent["pip"]["packages"] == ["numpy", "scipy"]
+
+
+@pytest.mark.parametrize("nothing", [None, "", " "], ids=repr)
+def test_path_that_is_empty_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing: str | None
+) -> None:
+    """A template that renders to nothing uploads neither the current folder nor anything else."""
+    monkeypatch.chdir(written(tmp_path, "secret.txt", "s3cret"))
+    executor = RayJobExecutor("http://head", working_dir=nothing, requirements_file=nothing)
+
+    prepared = executor.prepare_entrypoint("true")
+
+    assert prepared.packages == ()
+    assert prepared.spec.runtime_env == {}
+
+
+def test_requirements_file_that_is_empty_is_the_folder_s_own(plugin: Path) -> None:
+    """Without a name of a file, the plugin's ``requirements.txt`` counts."""
+    written(plugin, "requirements.txt", "numpy\n")
+    executor = RayJobExecutor("http://head", working_dir=plugin, requirements_file="")
+
+    prepared = executor.prepare_action("train", {"epochs": 1})
+
+    assert prepared.spec.runtime_env["pip"]["packages"] == ["numpy"]
