@@ -158,7 +158,7 @@ class RayJobFailedError(ExecutionError):
 
 
 class RayJobEntrypointError(RayJobFailedError):
-    """The job's own code failed: its entrypoint ended with another exit code than 0."""
+    """The job's own code failed: its entrypoint ended with another exit code than 0, or is no command."""
 
     default_hint = "The job's own code failed; its log shows where."
 

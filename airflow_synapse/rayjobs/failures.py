@@ -17,6 +17,8 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
 
+_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
+
 CAUSES: dict[str, type[RayJobFailedError]] = {
     "JOB_ENTRYPOINT_COMMAND_ERROR": RayJobEntrypointError,
     "RUNTIME_ENV_SETUP_FAILURE": RayJobRuntimeEnvError,
@@ -25,11 +27,17 @@ CAUSES: dict[str, type[RayJobFailedError]] = {
     "JOB_SUPERVISOR_ACTOR_START_FAILURE": RayJobInfrastructureError,
     "JOB_SUPERVISOR_ACTOR_DIED": RayJobInfrastructureError,
     "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": RayJobInfrastructureError,
-    "JOB_ENTRYPOINT_COMMAND_START_ERROR": RayJobInfrastructureError,
+    _START_ERROR: RayJobInfrastructureError,
 }
 """Ray's ``JobErrorType`` by whose fault it is."""
 
 _KILLED = {-9, 137}
+
+_TOO_LONG = "Argument list too long"
+_TOO_LONG_HINT = (
+    "Its command, or its environment, is longer than Linux takes (128 KiB): put what is large into a "
+    "file of working_dir or, of an action, into action_params."
+)
 
 
 def error_of(
@@ -44,6 +52,8 @@ def error_of(
     if info.status == FAILED:
         kind: type[ExecutionError] = CAUSES.get(info.error_type or "", RayJobFailedError)
         hint = ""
+        if info.error_type == _START_ERROR and _TOO_LONG in (info.message or ""):
+            kind, hint = RayJobEntrypointError, _TOO_LONG_HINT
         if info.driver_exit_code in _KILLED:
             hint = (
                 "Its process was killed with SIGKILL: often the node ran out of memory. Ask for "

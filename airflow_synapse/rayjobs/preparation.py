@@ -26,7 +26,7 @@ from airflow_synapse.rayjobs.packages import (
     build_files_package,
 )
 from airflow_synapse.rayjobs.resources import REQUEST_NAMES, Resources
-from airflow_synapse.rayjobs.runtime_env import merge_runtime_env
+from airflow_synapse.rayjobs.runtime_env import check_size, merge_runtime_env
 
 
 @dataclass(frozen=True)
@@ -194,12 +194,9 @@ def _prepared(
     if runtime:
         modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
         runtime_env["py_modules"] = modules
-    spec = JobSpec(
-        entrypoint=entrypoint,
-        runtime_env=runtime_env,
-        metadata={**request.metadata, **(metadata or {})},
-        resources=request.resources,
-    )
+    metadata = {**request.metadata, **(metadata or {})}
+    check_size(entrypoint, runtime_env, metadata)
+    spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
 
 

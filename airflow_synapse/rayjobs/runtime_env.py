@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
+
+MAX_ARGUMENT = 128 * 1024
+"""Bytes of a command, or of a variable with its name, that are too many for Linux
+(``MAX_ARG_STRLEN``)."""
+
+_MAX_IN_ALL = MAX_ARGUMENT - 1024
+"""Bytes of runtime_env and metadata in all: Ray hands them to the driver in one variable, and the
+variables to its own worker in one argument, each with some words of its own. Without this a job waits
+PENDING for ever."""
+
+_IN_A_FILE = (
+    "Put what is large into a file of working_dir or, of an action, into action_params, which may be "
+    "of any size."
+)
 
 _INSTALLERS = ("pip", "uv", "conda")
 _WITH_PACKAGES = ("pip", "uv")
@@ -28,6 +43,34 @@ def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
             del merged[key]
     _check(merged)
     return merged
+
+
+def check_size(
+    entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
+) -> None:
+    """See that a node can start the job.
+
+    :raises RayJobSubmissionError: if something is too long for it.
+    """
+    if (size := len(entrypoint.encode())) >= MAX_ARGUMENT:
+        raise _refused(
+            f"its entrypoint has {size:,} bytes, and Linux takes fewer than {MAX_ARGUMENT:,}",
+            _IN_A_FILE,
+        )
+    for name, value in runtime_env.get("env_vars", {}).items():
+        if (size := len(f"{name}={value}".encode())) >= MAX_ARGUMENT:
+            raise _refused(
+                f"its environment variable {name!r} has {size:,} bytes with its name, and Linux takes "
+                f"fewer than {MAX_ARGUMENT:,}",
+                _IN_A_FILE,
+            )
+    size = len(json.dumps({"runtime_env": runtime_env, "metadata": metadata}))
+    if size > _MAX_IN_ALL:
+        raise _refused(
+            f"its runtime_env, environment variables among it, and its metadata have {size:,} bytes in "
+            f"all, and a node takes {_MAX_IN_ALL:,}",
+            _IN_A_FILE,
+        )
 
 
 def _normalised(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -333,3 +333,45 @@ def test_requirements_file_that_is_empty_is_the_folder_s_own(plugin: Path) -> No
     prepared = executor.prepare_action("train", {"epochs": 1})
 
     assert prepared.spec.runtime_env["pip"]["packages"] == ["numpy"]
+
+
+LONG = "x" * 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"entrypoint": LONG},
+            "its entrypoint has 131,072 bytes, and Linux takes fewer than 131,072",
+        ),
+        (
+            {"runtime_env": {"env_vars": {"BIG": LONG[4:]}}},
+            "its environment variable 'BIG' has 131,072",
+        ),
+        (
+            {"runtime_env": {"env_vars": {"A": LONG[:70_000], "B": LONG[:70_000]}}},
+            "in all, and a node",
+        ),
+        ({"metadata": {"note": LONG}}, "its metadata have 131,"),
+    ],
+    ids=["entrypoint", "variable", "variables", "metadata"],
+)
+def test_what_no_node_can_start_is_refused(given: Given, told: str) -> None:
+    """Linux starts no command with an argument or a variable of 128 KiB, and params have no limit."""
+    with pytest.raises(RayJobSubmissionError, match=told) as caught:
+        RayJobExecutor("http://head").prepare_entrypoint(**{"entrypoint": "true", **given})
+
+    assert "into action_params, which may be of any size" in str(caught.value)
+    assert "xxx" not in str(caught.value)
+
+
+def test_largest_command_and_environment_are_let_through() -> None:
+    """What a node can start just so is not refused."""
+    variables = {"A": LONG[:60_000], "B": LONG[:69_000]}
+
+    prepared = RayJobExecutor("http://head").prepare_entrypoint(
+        LONG[1:], runtime_env={"env_vars": variables}
+    )
+
+    assert prepared.spec.entrypoint == LONG[1:]
