@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_synapse.plugin.function import FunctionSource
+from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -39,7 +40,7 @@ class RayJobExecutor(BaseRayExecutor):
     :param requirements_file: Instead of the folder's ``requirements.txt``.
     :param package_manager: ``pip`` or ``uv``.
     :param package_manager_options: Options of the install, or fields of Ray's ``pip``/``uv``.
-    :param wheels_dir: Folder of wheels inside ``working_dir``.
+    :param wheels_dir: Folder of wheels inside ``working_dir``; the default yields to the manifest's.
     :param env: Environment of the job. Nothing of this process's own environment is sent.
     :param runtime_env: Merged over the generated one: last wins, lists are extended.
     :param num_cpus: CPU cores that the entrypoint reserves.
@@ -67,7 +68,7 @@ class RayJobExecutor(BaseRayExecutor):
         requirements_file: str | Path | None = None,
         package_manager: str | None = None,
         package_manager_options: Mapping[str, Any] | Sequence[str] | None = None,
-        wheels_dir: str | None = None,
+        wheels_dir: str | None = DEFAULT_WHEELS_DIR,
         # Environment
         env: Mapping[str, str] | None = None,
         runtime_env: Mapping[str, Any] | None = None,
@@ -108,8 +109,8 @@ class RayJobExecutor(BaseRayExecutor):
             package_manager=package_manager,
             package_manager_options=package_manager_options,
             wheels_dir=wheels_dir,
-            env=dict(env or {}),
-            runtime_env=dict(runtime_env or {}),
+            env=_copy(env),
+            runtime_env=_copy(runtime_env),
         )
         self.resources = Resources(
             num_cpus=num_cpus,
@@ -118,7 +119,7 @@ class RayJobExecutor(BaseRayExecutor):
             resources=resources,
             label_selector=label_selector,
         )
-        self.metadata = dict(metadata or {})
+        self.metadata = _copy(metadata)
         self.on_upload: UploadProgress | None = None
 
     def submit(
@@ -210,6 +211,11 @@ class RayJobExecutor(BaseRayExecutor):
 
 def _path(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _copy(mapping: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a copy; what is none is refused when it is used."""
+    return dict(mapping) if isinstance(mapping, Mapping) else mapping or {}
 
 
 def _job_id(job_id: str | None) -> str:

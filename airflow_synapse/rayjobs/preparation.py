@@ -26,7 +26,11 @@ from airflow_synapse.rayjobs.packages import (
     build_files_package,
 )
 from airflow_synapse.rayjobs.resources import REQUEST_NAMES, Resources
-from airflow_synapse.rayjobs.runtime_env import check_size, merge_runtime_env
+from airflow_synapse.rayjobs.runtime_env import (
+    check_sendable,
+    check_size,
+    merge_runtime_env,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class JobRequest:
             raise RayJobSubmissionError(
                 reason=f"Ray's submission takes no argument {', '.join(unknown)}", hint=hint
             )
+        _check_mapping("metadata", metadata)
+        _check_mapping("metadata", kwargs.get("metadata") or {})
         overrides = {name: value for name, value in kwargs.items() if name in REQUEST_NAMES}
         return cls(
             resources=resources.to_request(overrides),
@@ -176,6 +182,8 @@ def _prepared(
     runtime: tuple[Package, ...] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> PreparedJob:
+    _check_mapping("env", source.env)
+    _check_mapping("runtime_env", source.runtime_env)
     layers = build_runtime_env(
         manifest,
         requirements_file=source.requirements_file if _is_given(source.requirements_file) else None,
@@ -195,6 +203,7 @@ def _prepared(
         modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
         runtime_env["py_modules"] = modules
     metadata = {**request.metadata, **(metadata or {})}
+    check_sendable(runtime_env)
     check_size(entrypoint, runtime_env, metadata)
     spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
@@ -289,6 +298,11 @@ def _folder(source: PluginSource) -> Path:
             hint="Give the plugin's folder, or the URI of a .zip.",
         )
     return Path(source.working_dir).expanduser()
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise RayJobSubmissionError(reason=f"{name} is a {type(value).__name__}, not a mapping")
 
 
 def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
@@ -43,6 +43,27 @@ def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
             del merged[key]
     _check(merged)
     return merged
+
+
+def check_sendable(runtime_env: Mapping[str, Any]) -> None:
+    """See that JSON can hold all of it.
+
+    :raises RayJobSubmissionError: if not, naming what it can't hold.
+    """
+    for path, value in _not_json(runtime_env, "runtime_env"):
+        raise _refused(f"{path} is a {type(value).__name__}, which JSON can't hold")
+
+
+def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from [] if isinstance(key, str) else [(f"the key {key!r} of {path}", key)]
+            yield from _not_json(item, f"{path}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{index}]")
+    elif not isinstance(value, (str, int, float, type(None))):
+        yield path, value
 
 
 def check_size(
@@ -114,6 +135,8 @@ def _check(merged: Mapping[str, Any]) -> None:
             f"its runtime_env has both {' and '.join(installers)}, of which Ray takes one",
             "Requirements go to package_manager ('pip' or 'uv'): set it to the one you mean.",
         )
+    for key in _WITH_PACKAGES:
+        _check_packages(key, merged.get(key, {}).get("packages", []))
     env_vars = merged.get("env_vars", {})
     if not isinstance(env_vars, Mapping):
         raise _refused(f"runtime_env['env_vars'] is a {type(env_vars).__name__}, not a mapping")
@@ -127,6 +150,15 @@ def _check(merged: Mapping[str, Any]) -> None:
                 f"no process can have an environment variable such as runtime_env['env_vars'][{name!r}]",
                 "A name has at least one character and no '='; neither name nor value has a NUL.",
             )
+
+
+def _check_packages(key: str, packages: Any) -> None:
+    where = f"runtime_env[{key!r}]['packages']"
+    if not isinstance(packages, list):
+        raise _refused(f"{where} is a {type(packages).__name__}, not a list")
+    for index, line in enumerate(packages):
+        if not isinstance(line, str):
+            raise _refused(f"{where}[{index}] is a {type(line).__name__}, not text")
 
 
 def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:

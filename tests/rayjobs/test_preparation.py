@@ -375,3 +375,41 @@ def test_largest_command_and_environment_are_let_through() -> None:
     )
 
     assert prepared.spec.entrypoint == LONG[1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"env": "A=b"}, "env is a str, not a mapping"),
+        ({"runtime_env": "{}"}, "runtime_env is a str, not a mapping"),
+        ({"metadata": "who=me"}, "metadata is a str, not a mapping"),
+        ({"metadata": {"who": {"me"}}}, "its metadata 'who' is a set"),
+        ({"runtime_env": {"pip": {"packages": [1]}}}, "['pip']['packages'][0] is a int, not text"),
+        ({"runtime_env": {"uv": {"packages": "numpy"}}}, "['uv']['packages'] is a str, not a list"),
+        (
+            {"runtime_env": {"worker_process_setup_hook": print}},
+            "runtime_env['worker_process_setup_hook'] is a builtin_function_or_method, which JSON can't",
+        ),
+        (
+            {"runtime_env": {"odd": {"x": [{1, 2}]}}},
+            "runtime_env['odd']['x'][0] is a set, which JSON",
+        ),
+    ],
+)
+def test_argument_of_another_type_is_refused_by_its_name(given: Given, told: str) -> None:
+    """What can't be sent is refused before packages are, and the error names argument and place."""
+    with pytest.raises(RayJobSubmissionError, match=re.escape(told)):
+        RayJobExecutor("http://head", **given).prepare_entrypoint("true")
+
+
+def test_wheels_are_in_the_folder_of_the_manifest_or_else_in_wheels(plugin: Path) -> None:
+    """The executor's own default is "wheels", and yields to what the manifest names."""
+    written(plugin, "config.yaml", (plugin / "config.yaml").read_text() + "wheels_dir: deps\n")
+    (plugin / "deps").mkdir()
+    (plugin / "deps" / "own-1.0-py3-none-any.whl").write_bytes(b"")
+    executor = RayJobExecutor("http://head", working_dir=plugin)
+
+    prepared = executor.prepare_action("train", {"epochs": 1})
+
+    assert executor.source.wheels_dir == "wheels"
+    assert "deps/own-1.0-py3-none-any.whl" in prepared.spec.runtime_env["pip"]["packages"][0]
