@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
-from types import TracebackType
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio import fail_after
@@ -28,9 +28,8 @@ from airflow_synapse.rayjobs.client import SETTLES_IN, RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.log_follower import Emit
-from airflow_synapse.rayjobs.log_lines import LineAssembler
-from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines, read_log
+from airflow_synapse.rayjobs.log_follower import Emit, read_new_lines
+from airflow_synapse.rayjobs.log_reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.metrics import NO_METRICS, Metrics
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
@@ -82,15 +81,10 @@ class BaseRayExecutor(ABC):
         self._stack.callback(self._portal.call, self._client.close)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         stack, self._stack, self._portal, self._client = self._stack, None, None, None
         if stack is not None:
-            stack.__exit__(kind, error, traceback)  # an error cancels what is under way
+            stack.__exit__(*error)  # an error cancels what is under way
 
     @abstractmethod
     def submit(
@@ -155,12 +149,15 @@ class BaseRayExecutor(ABC):
         return self._call(copy, is_bounded=False)
 
     def get_last_lines(self, job_id: str) -> list[str]:
-        """Return the last lines of the job's log, or of Ray's message if it never had one."""
+        """Return the last lines of the job's log, or of Ray's message if it never had one.
+
+        Tried once, whatever ``unreachable_timeout`` is: they go with an error that is at hand.
+        """
 
         async def read(client: RayJobClient) -> list[str]:
             return await read_last_lines(client, await client.get_info(job_id))
 
-        return self._call(read)
+        return self._call(read, is_patient=False)
 
     def stream_logs(
         self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
@@ -222,17 +219,13 @@ class BaseRayExecutor(ABC):
 
         return self._call(read)
 
-    def read_new_lines(self, info: JobInfo, assembler: LineAssembler) -> list[str]:
-        """Return the lines of the job's log that the assembler has not seen yet."""
+    def read_new_lines(self, info: JobInfo, *, position: int, emit: Emit, logger: Logger) -> int:
+        """Hand the job's log from a byte on to ``emit``, and return from which byte to go on.
 
-        async def read(client: RayJobClient) -> list[str]:
-            lines: list[str] = []
-            if info.driver_node_id is not None:
-                async for chunk in read_from(client, info, assembler.received):
-                    lines += assembler.feed(chunk, time.monotonic())
-            return lines + (assembler.flush() if info.is_terminal else [])
-
-        return self._call(read, is_bounded=False)
+        See :func:`airflow_synapse.rayjobs.log_follower.read_new_lines`.
+        """
+        read = partial(read_new_lines, self.cluster, info, metrics=self.metrics)
+        return self._cross(lambda: read(position=position, emit=emit, logger=logger))
 
     def stop(self, job_id: str) -> bool:
         """Stop the job and see that it is stopped.
@@ -339,18 +332,20 @@ class BaseRayExecutor(ABC):
         work: Callable[[RayJobClient], Awaitable[T]],
         *,
         is_bounded: bool = True,
+        is_patient: bool = True,
         pause: float = 0.0,
     ) -> T:
         """Do async work with a client, through outages if that was asked for.
 
         :param is_bounded: Whether the whole of it, and not only each request, has to end within
             the request timeout.
+        :param is_patient: Whether to outlast an outage, if the executor does.
         :param pause: Seconds that it may sleep beyond that.
         """
         limit = self.cluster.request_timeout + pause if is_bounded else None
 
         async def patiently(client: RayJobClient) -> T:
-            if not self.unreachable_timeout:
+            if not (self.unreachable_timeout and is_patient):
                 return await _within(client, limit, work(client))
             outages = OutageLog(log, self.unreachable_timeout)
             return await outlast(outages, lambda: _within(client, limit, work(client)))

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from airflow_synapse.exceptions import (
     LAST_LINES,
@@ -18,13 +19,14 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs.budget import Lane
+from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.line_limit import LineLimit
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
 from airflow_synapse.rayjobs.log_reading import is_agent_usable, read_from
 from airflow_synapse.rayjobs.log_turns import end_of_turn, log_turns
-from airflow_synapse.rayjobs.metrics import LOG_BYTES
-from airflow_synapse.rayjobs.models import JobInfo, Logger
+from airflow_synapse.rayjobs.metrics import LOG_BYTES, NO_METRICS, Metrics
+from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog
 from airflow_synapse.rayjobs.retries import Backoff
 
@@ -52,6 +54,9 @@ _PATIENCE_FOR_END = 60.0
 _TRIES_OF_END = 4
 """Seconds and tries in a row, both, after which the rest of an ended job's log is left out, if all
 that fails is to read it."""
+
+_LONGEST_LOOK = 10.0
+"""Seconds that the log may keep who looks at it now and then waiting for its next bytes."""
 
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
@@ -139,6 +144,14 @@ class LogFollower:
             was_growing = is_growing
             pause = _MIN_PAUSE if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
+
+    async def read_once(self, info: JobInfo) -> None:
+        """Emit what the log has got, if it has begun.
+
+        :raises AirflowSynapseError: if it can't be read, or not all of it.
+        """
+        if info.driver_node_id is not None:
+            await self._read(info, Lane.LOG)
 
     def _quiet_pause(self, quiet_for: float) -> float:
         """Return the seconds until the next read of a log that does not grow."""
@@ -310,6 +323,42 @@ class LogFollower:
             info.job_id,
             _reason(error),
         )
+
+
+async def read_new_lines(
+    cluster: RayCluster,
+    info: JobInfo,
+    *,
+    position: int,
+    emit: Emit,
+    logger: Logger,
+    metrics: Metrics = NO_METRICS,
+) -> int:
+    """Hand the lines of a job's log from a byte on to ``emit``, and return from which byte to go on.
+
+    Of a job that runs, what is there now. Of one that has ended, all to the last byte, through
+    failures that pass. Raises nothing if the log can't be read: whoever looks now and then is
+    after the job's end, and the log goes on at the next look.
+
+    :param position: The byte that an earlier call returned, at first 0.
+    """
+    timeout = min(cluster.request_timeout, _LONGEST_LOOK)
+    async with RayJobClient(replace(cluster, request_timeout=timeout), metrics=metrics) as client:
+        follower = LogFollower(
+            ClusterWatch(client, metrics=metrics),
+            emit=emit,
+            position=position,
+            logger=logger,
+            outages=OutageLog(logger, _PATIENCE_FOR_END),
+        )
+        try:
+            await (follower.drain(info) if info.is_terminal else follower.read_once(info))
+        except AirflowSynapseError as exc:
+            tell = logger.warning if info.is_terminal else logger.debug
+            tell("The log of Ray job %s can't be read: %s", info.job_id, exc)
+        finally:
+            follower.close()
+        return follower.position
 
 
 class _Patience:
