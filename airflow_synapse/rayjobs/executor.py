@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs import submission
@@ -196,13 +197,22 @@ class RayJobExecutor(BaseRayExecutor):
         """Start a prepared job, once; see :meth:`submit`."""
         check_new_job_id(job_id)
 
+        was_sent = False
+
         async def send(client: RayJobClient) -> str:
-            known = await client.find_info(job_id)
+            nonlocal was_sent
+            try:
+                known = await client.find_info(job_id)
+            except RayClusterUnreachableError as exc:
+                if was_sent:
+                    raise
+                raise client.unreachable(exc.reason, retry_after=exc.retry_after) from exc
             if known is not None:
                 submission.refuse_other(client, known, job.spec)
                 return job_id
             for package in job.packages:
                 await submission.upload(client, package, on_progress=self.on_upload)
+            was_sent = True
             await submission.submit(client, job.spec, job_id)
             return job_id
 

@@ -88,8 +88,9 @@ def not_ended(
     :param seconds: How long the wait was to be.
     """
     reason = f"has not ended within {seconds:g} s"
-    if isinstance(cause, RayClusterUnreachableError):
-        reason = f"could not be watched for {seconds:g} s: {cause.reason}"
+    outage = cause if isinstance(cause, RayClusterUnreachableError) else cause.__cause__
+    if isinstance(outage, RayClusterUnreachableError):
+        reason = f"could not be watched for {seconds:g} s: {outage.reason}"
     return RayJobTimeoutError(
         job_id=job_id,
         cluster=cluster,

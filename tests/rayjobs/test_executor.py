@@ -281,6 +281,30 @@ def test_outage_is_outlasted_if_asked_to(stub_dashboard: StubDashboard) -> None:
     assert executor.get_status("j") == "RUNNING"
 
 
+def test_job_that_was_never_sent_is_not_said_to_run(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor
+) -> None:
+    """A submission that came no further than a look at the id has started nothing."""
+    stub_dashboard.inject(Answer(503), times=None)
+
+    with pytest.raises(RayClusterUnreachableError) as caught:
+        executor.submit_entrypoint("true", job_id="j")
+
+    assert "may still be running" not in str(caught.value)
+    assert stub_dashboard.count(routes.SUBMIT) == 0
+
+
+def test_job_that_may_have_arrived_is_said_to_run(stub_dashboard: StubDashboard) -> None:
+    """Once a submission was sent, an outage leaves it open whether the job was started."""
+    stub_dashboard.inject(Reset(), times=None, route=routes.SUBMIT)
+    stub_dashboard.inject(Answer(404, b"Job j does not exist"), route=routes.GET_JOB)
+    stub_dashboard.inject(Answer(503), times=None, route=routes.GET_JOB)
+    executor = RayJobExecutor(stub_dashboard.url, request_timeout=0.5, unreachable_timeout=1.0)
+
+    with pytest.raises(RayClusterUnreachableError, match="Job j may still be running"):
+        executor.submit_entrypoint("true", job_id="j")
+
+
 def test_stream_outlasts_an_outage_if_asked_to(stub_dashboard: StubDashboard) -> None:
     """Who follows a log may be more patient than the executor, and is told of it."""
     stub_dashboard.add_job("j", log=((0.0, b"hello\n"),), has_header=False)
