@@ -158,7 +158,7 @@ class RayJobFailedError(ExecutionError):
 
 
 class RayJobEntrypointError(RayJobFailedError):
-    """The job's own code failed: its entrypoint ended with another exit code than 0."""
+    """The job's own code failed: its entrypoint ended with another exit code than 0, or is no command."""
 
     default_hint = "The job's own code failed; its log shows where."
 
@@ -288,6 +288,11 @@ class RayAuthenticationError(AirflowSynapseError):
 
     cluster: str
     http_status: int
+
+    @property
+    def reason(self) -> str:
+        """What happened, as a clause."""
+        return f"it answered {self.http_status}"
 
     def sentence(self) -> str:
         if self.http_status == 401:

@@ -146,8 +146,9 @@ def choose_attempt(
     """Return the job to adopt, or the id under which to submit a new one.
 
     The latest job of this task instance is adopted if it runs, waits or has succeeded since the last
-    clear. Otherwise the next one is due. If no try was seen to submit that one, it may still be on
-    its way from a worker that is gone, so the new one goes by the same id: only one gets through.
+    clear. Otherwise the next one is due, also if what is there is all that Ray noted down of a deleted
+    job. If no try was seen to submit that one, it may still be on its way from a worker that is gone, so
+    the new one goes by the same id: only one gets through.
 
     :param find: Looks a submission id up on the cluster.
     :param cluster: The dashboard URL, for an error.
@@ -194,7 +195,7 @@ def _latest(
 
 
 def _refuse_other(run: TaskRun, info: JobInfo, cluster: str) -> None:
-    if info.metadata.get(OWNER_KEY) != run.owner:
+    if info.metadata.get(OWNER_KEY) != run.owner and not info.is_phantom:
         raise JobIdConflictError(
             job_id=info.job_id,
             cluster=cluster,

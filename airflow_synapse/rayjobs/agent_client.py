@@ -53,23 +53,28 @@ class AgentClient:
         The address comes from the cluster, so neither headers nor cookies go there, and the token
         only where it goes over plain HTTP anyway.
 
-        :raises AgentUnusableError: if the agent can't be reached from here or does not serve it.
+        :raises AgentUnusableError: if the agent can't be reached from here or does not serve it, or
+            if the connection breaks before any byte came.
         :raises RayLogNotFoundError: if the file is shorter than ``position``.
-        :raises RayClusterUnreachableError: if the connection breaks.
+        :raises RayClusterUnreachableError: if the connection breaks later.
         """
         headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
         if self._cluster.token and self._cluster.dashboard_url.startswith("http://"):
             headers["Authorization"] = headers_of(self._cluster)["Authorization"]
         base = parse_dashboard_url(info.driver_agent_http_address or "")
         url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
+        has_begun = False
         try:
             async with await self._ask(url, headers) as answer:
                 if answer.status == HTTPStatus.PARTIAL_CONTENT:
                     async for chunk in answer.content.iter_any():
+                        has_begun = True
                         yield chunk
                 else:
                     check_no_more(answer.status, answer.headers, position, info.job_id)
         except REQUEST_ERRORS as exc:
+            if not has_begun:
+                raise AgentUnusableError(classify_error(exc).reason) from exc
             raise RayClusterUnreachableError(
                 cluster=self._cluster.dashboard_url,
                 reason=classify_error(exc).reason,
@@ -82,16 +87,7 @@ class AgentClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._metrics.count(REQUESTS)
-        try:
-            return await self._session.get(
-                url, headers=headers, timeout=timeout, allow_redirects=False
-            )
-        except (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientResponseError,
-            asyncio.TimeoutError,
-        ) as exc:
-            raise AgentUnusableError(str(url.origin())) from exc
+        return await self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
 
 
 def for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:

@@ -51,9 +51,12 @@ def check_no_more(
 
 
 def refusal_told_by_ray(
-    status: int, text: str, job_id: str | None, cluster: str
+    status: int, text: str, job_id: str | None, cluster: str, *, is_submission: bool = False
 ) -> Exception | None:
     """Return the error that Ray's own words mean, None if they are not Ray's.
+
+    :param is_submission: Whether it is the answer to a submission, of which 400 says that Ray can't
+        use it; of all else it is a proxy's.
 
     The texts are those of ``job_head.py``, ``job_manager.py`` and ``state_head.py`` of Ray.
     """
@@ -68,7 +71,7 @@ def refusal_told_by_ray(
             job_id=job_id, cluster=cluster, reason=f"has no such file ({_last_line(text)})"
         )
     is_bad_request = status == HTTPStatus.BAD_REQUEST or "status code 400" in text
-    if is_bad_request and job_id is not None:
+    if is_bad_request and is_submission:
         return RayJobSubmissionError(
             job_id=job_id, cluster=cluster, reason=f"Ray refused it: {_last_line(text)}"
         )
@@ -97,6 +100,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def server_time(headers: Mapping[str, str]) -> float:
+    """Return what time it is by the server's clock, to the second, else by ours."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return time.time()
 
 
 def each_object(text: str) -> Iterator[dict[str, Any]]:

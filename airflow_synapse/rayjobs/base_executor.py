@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio import fail_after
@@ -23,13 +24,12 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs import submission
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.client import SETTLES_IN, RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import shared_watch
-from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.log_follower import Emit
-from airflow_synapse.rayjobs.log_lines import LineAssembler
-from airflow_synapse.rayjobs.log_reading import read_from, read_last_lines, read_log
+from airflow_synapse.rayjobs.log_follower import Emit, read_new_lines
+from airflow_synapse.rayjobs.log_reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.metrics import NO_METRICS, Metrics
 from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
 from airflow_synapse.rayjobs.outages import OutageLog, outlast
@@ -55,9 +55,11 @@ class BaseRayExecutor(ABC):
     """Everything about jobs on one cluster that needs no plugin.
 
     Each call opens its own connection; inside ``with executor:`` one connection serves all calls.
-    Every call but :meth:`wait`, :meth:`get_logs` and :meth:`stream_logs` ends within
-    ``request_timeout``, even if the server accepts and never answers. ``RAY_ADDRESS`` and
-    ``RAY_API_SERVER_ADDRESS`` have no say here. What is counted goes to :attr:`metrics`.
+    Every call ends within ``request_timeout``, even if the server accepts and never answers, except
+    those that take as long as there is something to do: :meth:`wait`, :meth:`get_logs` and
+    :meth:`stream_logs`, and :meth:`submit` while it uploads. There the limit is on each answer, and
+    on each part of an upload. :meth:`delete` may wait three seconds more. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS`` have no say here. What
+    is counted goes to :attr:`metrics`.
 
     :param cluster: Where the cluster's dashboard is and how to be let in.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
@@ -79,10 +81,10 @@ class BaseRayExecutor(ABC):
         self._stack.callback(self._portal.call, self._client.close)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         stack, self._stack, self._portal, self._client = self._stack, None, None, None
         if stack is not None:
-            stack.close()
+            stack.__exit__(*error)  # an error cancels what is under way
 
     @abstractmethod
     def submit(
@@ -147,18 +149,25 @@ class BaseRayExecutor(ABC):
         return self._call(copy, is_bounded=False)
 
     def get_last_lines(self, job_id: str) -> list[str]:
-        """Return the last lines of the job's log, or of Ray's message if it never had one."""
+        """Return the last lines of the job's log, or of Ray's message if it never had one.
+
+        Tried once, whatever ``unreachable_timeout`` is: they go with an error that is at hand.
+        """
 
         async def read(client: RayJobClient) -> list[str]:
             return await read_last_lines(client, await client.get_info(job_id))
 
-        return self._call(read)
+        return self._call(read, is_patient=False)
 
-    def stream_logs(self, job_id: str, *, log_position: int = 0) -> Iterator[str]:
+    def stream_logs(
+        self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
+    ) -> Iterator[str]:
         """Yield the lines of the job's log as they appear, until it has ended and all are out.
 
         :param log_position: The byte of the log to start from.
+        :param unreachable_timeout: Instead of the executor's own.
         :raises RayJobNotFoundError: if the cluster does not know the job.
+        :raises RayClusterUnreachableError: if the cluster gives no usable answer for too long.
         """
         batches: queue.Queue[Sequence[str] | None] = queue.Queue(_MAX_BATCHES)
         is_closed = threading.Event()
@@ -171,7 +180,13 @@ class BaseRayExecutor(ABC):
                     is_taken = True
 
         with start_blocking_portal() as portal:
-            options = WatchOptions(poll_interval=_WAIT_POLL_INTERVAL, log_position=log_position)
+            options = WatchOptions(
+                poll_interval=_WAIT_POLL_INTERVAL,
+                log_position=log_position,
+                unreachable_timeout=(
+                    self.unreachable_timeout if unreachable_timeout is None else unreachable_timeout
+                ),
+            )
             watch = portal.start_task_soon(self._watch, job_id, options, hand_over, log)
             watch.add_done_callback(lambda _: hand_over(None))
             try:
@@ -204,17 +219,13 @@ class BaseRayExecutor(ABC):
 
         return self._call(read)
 
-    def read_new_lines(self, info: JobInfo, assembler: LineAssembler) -> list[str]:
-        """Return the lines of the job's log that the assembler has not seen yet."""
+    def read_new_lines(self, info: JobInfo, *, position: int, emit: Emit, logger: Logger) -> int:
+        """Hand the job's log from a byte on to ``emit``, and return from which byte to go on.
 
-        async def read(client: RayJobClient) -> list[str]:
-            lines: list[str] = []
-            if info.driver_node_id is not None:
-                async for chunk in read_from(client, info, assembler.received):
-                    lines += assembler.feed(chunk, time.monotonic())
-            return lines + (assembler.flush() if info.is_terminal else [])
-
-        return self._call(read, is_bounded=False)
+        See :func:`airflow_synapse.rayjobs.log_follower.read_new_lines`.
+        """
+        read = partial(read_new_lines, self.cluster, info, metrics=self.metrics)
+        return self._cross(lambda: read(position=position, emit=emit, logger=logger))
 
     def stop(self, job_id: str) -> bool:
         """Stop the job and see that it is stopped.
@@ -265,7 +276,9 @@ class BaseRayExecutor(ABC):
                 lambda: self._watch(job_id, options, _drop, log, cluster=impatient, limit=limit)
             )
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
-            raise self._not_ended(job_id, timeout_seconds, exc) from exc
+            raise not_ended(
+                job_id, exc, seconds=timeout_seconds, cluster=self.cluster.dashboard_url
+            ) from exc
         error = error_of(info, cluster=self.cluster.dashboard_url, last_lines=last_lines)
         if error is not None:
             raise error
@@ -278,10 +291,12 @@ class BaseRayExecutor(ABC):
     def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job. Its log stays: use its id for no other job.
 
+        Of a job that has just ended, up to three seconds later: Ray would note it down anew.
+
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayJobSubmissionError: if the job has not ended.
         """
-        return self._call(lambda client: client.delete(job_id))
+        return self._call(lambda client: client.delete(job_id), pause=SETTLES_IN)
 
     def get_version(self) -> str:
         """Return the version of Ray that the cluster runs."""
@@ -312,16 +327,25 @@ class BaseRayExecutor(ABC):
             info = await _within(watch.client, limit, watcher.watch())
             return info, watcher.last_lines
 
-    def _call(self, work: Callable[[RayJobClient], Awaitable[T]], *, is_bounded: bool = True) -> T:
+    def _call(
+        self,
+        work: Callable[[RayJobClient], Awaitable[T]],
+        *,
+        is_bounded: bool = True,
+        is_patient: bool = True,
+        pause: float = 0.0,
+    ) -> T:
         """Do async work with a client, through outages if that was asked for.
 
         :param is_bounded: Whether the whole of it, and not only each request, has to end within
             the request timeout.
+        :param is_patient: Whether to outlast an outage, if the executor does.
+        :param pause: Seconds that it may sleep beyond that.
         """
-        limit = self.cluster.request_timeout if is_bounded else None
+        limit = self.cluster.request_timeout + pause if is_bounded else None
 
         async def patiently(client: RayJobClient) -> T:
-            if not self.unreachable_timeout:
+            if not (self.unreachable_timeout and is_patient):
                 return await _within(client, limit, work(client))
             outages = OutageLog(log, self.unreachable_timeout)
             return await outlast(outages, lambda: _within(client, limit, work(client)))
@@ -340,26 +364,17 @@ class BaseRayExecutor(ABC):
 
         A thread of its own, so that it works inside a running event loop (a notebook) and inside a
         signal handler, and so that an exception in this thread (Ctrl-C, a task's timeout) cancels
-        the work.
+        the work at once.
         """
         if self._portal is not None:
-            return self._portal.call(work)
+            crossing = self._portal.start_task_soon(work)
+            try:
+                return crossing.result()
+            except BaseException:
+                crossing.cancel()
+                raise
         with start_blocking_portal() as portal:
             return portal.call(work)
-
-    def _not_ended(
-        self, job_id: str, seconds: float, cause: RayClusterUnreachableError | RayJobTimeoutError
-    ) -> RayJobTimeoutError:
-        reason = f"has not ended within {seconds:g} s"
-        if isinstance(cause, RayClusterUnreachableError):
-            reason = f"could not be watched for {seconds:g} s: {cause.reason}"
-        return RayJobTimeoutError(
-            job_id=job_id,
-            cluster=self.cluster.dashboard_url,
-            status=getattr(cause, "status", None),
-            reason=reason,
-            hint="It was not stopped.",
-        )
 
 
 async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -30,20 +30,23 @@ from airflow_synapse.rayjobs.answers import (
     location,
     refusal_told_by_ray,
     retry_after,
+    server_time,
 )
 from airflow_synapse.rayjobs.credentials import cookies_of, headers_of
 from airflow_synapse.rayjobs.metrics import NO_METRICS, REQUESTS, Metrics
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.packages import UploadedBytes, UploadProgress
 from airflow_synapse.rayjobs.retries import classify_error, classify_status
 from airflow_synapse.rayjobs.tls import tls_context
 
-UploadProgress = Callable[[int, int], None]
-"""Takes how many bytes of a package were sent, and how many there are. Has to be quick."""
+SETTLES_IN = 3.0
+"""Seconds after a job's end from which it can be deleted. Ray's monitor looks at a job every second, and
+one that it finds deleted it takes for failed, and notes down anew (``_monitor_job_internal``)."""
 
-_UPLOAD_CHUNK = 256 * 1024
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
 
+_SUBMISSIONS = "/api/jobs/"
 _WEB_PAGE = "text/html"
 
 _MAX_LIST = 8 * 1024 * 1024
@@ -101,6 +104,9 @@ class RayJobClient:
         :raises RayJobNotFoundError: if it does not know the job.
         """
         details = await self._get_json(job_path(job_id), job_id=job_id, timeout=timeout)
+        return self._job_info(details, job_id)
+
+    def _job_info(self, details: Any, job_id: str) -> JobInfo:
         try:
             return JobInfo.from_api(details)
         except (ValueError, AttributeError) as exc:
@@ -147,11 +153,13 @@ class RayJobClient:
         return jobs, len(body)
 
     async def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job.
+        """Make the cluster forget an ended job, one that has just ended after up to three seconds.
 
         :raises ExecutionError: if the job has not ended.
         """
-        info = await self.get_info(job_id)
+        async with self._request("GET", job_path(job_id), job_id=job_id) as response:
+            info = self._job_info(await self._json(response, job_id), job_id)
+            now = server_time(response.headers)
         if not info.is_terminal:
             raise RayJobSubmissionError(
                 job_id=job_id,
@@ -160,6 +168,8 @@ class RayJobClient:
                 reason=f"a job that is {info.status} can't be deleted",
                 hint="Stop it first.",
             )
+        settled_at = (info.end_time or 0) / 1000 + SETTLES_IN
+        await asyncio.sleep(min(max(0.0, settled_at - now), SETTLES_IN))
         async with self._request("DELETE", job_path(job_id), job_id=job_id) as response:
             return bool((await self._json(response)).get("deleted"))
 
@@ -181,7 +191,7 @@ class RayJobClient:
             "metadata": {**spec.metadata, SPEC_KEY: spec.fingerprint},
             **spec.resources,
         }
-        async with self._request("POST", "/api/jobs/", job_id=job_id, timeout=timeout, json=body):
+        async with self._request("POST", _SUBMISSIONS, job_id=job_id, timeout=timeout, json=body):
             pass
 
     # Packages
@@ -199,7 +209,7 @@ class RayJobClient:
     ) -> None:
         """Send a package file. It may take as long as bytes go out every ``request_timeout``."""
         size = (await asyncio.to_thread(path.stat)).st_size
-        progress = _Progress(size, on_progress)
+        progress = UploadedBytes(size, on_progress)
         upload = asyncio.ensure_future(self._put_package(uri, path, size, progress))
         try:
             while not upload.done():
@@ -221,13 +231,13 @@ class RayJobClient:
             if protocol.transport is not None:
                 protocol.transport.abort()
 
-    async def _put_package(self, uri: str, path: Path, size: int, progress: _Progress) -> None:
+    async def _put_package(self, uri: str, path: Path, size: int, progress: UploadedBytes) -> None:
         timeout = for_each_step(self.cluster.request_timeout, self.cluster.request_timeout)
         async with self._request(
             "PUT",
             _package_path(uri),
             timeout=timeout,
-            data=_file_chunks(path, progress),
+            data=progress.chunks_of(path),
             headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
         ):
             pass
@@ -328,7 +338,8 @@ class RayJobClient:
                 hint="Give that address instead or, if it is a login page, what its proxy asks for.",
             )
         text = (await response.content.read(64 * 1024)).decode("utf-8", "replace")
-        told = refusal_told_by_ray(status, text, job_id, self._base)
+        is_submission = response.method == "POST" and response.url.path.endswith(_SUBMISSIONS)
+        told = refusal_told_by_ray(status, text, job_id, self._base, is_submission=is_submission)
         if told is not None:
             return told
         failure = classify_status(status)
@@ -361,33 +372,6 @@ class RayJobClient:
         )
 
 
-class _Progress:
-    """How far an upload is.
-
-    :param size: Bytes to send.
-    :param tell: Who wants to know.
-    """
-
-    def __init__(self, size: int, tell: UploadProgress | None) -> None:
-        self.chunks = 0
-        self._sent = 0
-        self._size = size
-        self._tell = tell
-
-    def add(self, count: int) -> None:
-        self.chunks += 1
-        self._sent += count
-        if self._tell is not None:
-            self._tell(self._sent, self._size)
-
-
 def _package_path(uri: str) -> str:
     protocol, _, name = uri.partition("://")
     return f"/api/packages/{protocol}/{name}"
-
-
-async def _file_chunks(path: Path, progress: _Progress) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while chunk := await asyncio.to_thread(file.read, _UPLOAD_CHUNK):
-            yield chunk
-            progress.add(len(chunk))

@@ -57,10 +57,6 @@ _OPEN_AGENTS = (
 
 _POLL_INTERVAL = 0.5
 
-_DELETED_AFTER = 3.0
-"""Seconds from the test job's end until it is deleted. Ray's monitor looks at a job every second, and
-one that it finds deleted it takes for failed, and notes down anew (``_monitor_job_internal``)."""
-
 _TEST_ACTION = FunctionSource(
     "check",
     """
@@ -165,7 +161,6 @@ class _Diagnosis:
             return
         with suppress(AirflowSynapseError):
             await submission.stop(self._client, self._job_id)
-            await asyncio.sleep(_DELETED_AFTER)
             await self._client.delete(self._job_id)
 
     @property

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.plugin.function import FunctionSource
+from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs import submission
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
-from airflow_synapse.rayjobs.client import RayJobClient, UploadProgress
+from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.packages import UploadProgress
 from airflow_synapse.rayjobs.preparation import (
     JobRequest,
     PluginSource,
@@ -38,7 +41,7 @@ class RayJobExecutor(BaseRayExecutor):
     :param requirements_file: Instead of the folder's ``requirements.txt``.
     :param package_manager: ``pip`` or ``uv``.
     :param package_manager_options: Options of the install, or fields of Ray's ``pip``/``uv``.
-    :param wheels_dir: Folder of wheels inside ``working_dir``.
+    :param wheels_dir: Folder of wheels inside ``working_dir``; the default yields to the manifest's.
     :param env: Environment of the job. Nothing of this process's own environment is sent.
     :param runtime_env: Merged over the generated one: last wins, lists are extended.
     :param num_cpus: CPU cores that the entrypoint reserves.
@@ -53,7 +56,7 @@ class RayJobExecutor(BaseRayExecutor):
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
     :param client_cert: PEM file of the certificate to show the server, with its key or without.
     :param client_key: PEM file of the key, if that is a file of its own.
-    :param request_timeout: Seconds that one call may take.
+    :param request_timeout: Seconds that one call may take; of an upload, or of a log, each part.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer.
     """
 
@@ -66,7 +69,7 @@ class RayJobExecutor(BaseRayExecutor):
         requirements_file: str | Path | None = None,
         package_manager: str | None = None,
         package_manager_options: Mapping[str, Any] | Sequence[str] | None = None,
-        wheels_dir: str | None = None,
+        wheels_dir: str | None = DEFAULT_WHEELS_DIR,
         # Environment
         env: Mapping[str, str] | None = None,
         runtime_env: Mapping[str, Any] | None = None,
@@ -107,8 +110,8 @@ class RayJobExecutor(BaseRayExecutor):
             package_manager=package_manager,
             package_manager_options=package_manager_options,
             wheels_dir=wheels_dir,
-            env=dict(env or {}),
-            runtime_env=dict(runtime_env or {}),
+            env=_copy(env),
+            runtime_env=_copy(runtime_env),
         )
         self.resources = Resources(
             num_cpus=num_cpus,
@@ -117,7 +120,7 @@ class RayJobExecutor(BaseRayExecutor):
             resources=resources,
             label_selector=label_selector,
         )
-        self.metadata = dict(metadata or {})
+        self.metadata = _copy(metadata)
         self.on_upload: UploadProgress | None = None
 
     def submit(
@@ -194,13 +197,22 @@ class RayJobExecutor(BaseRayExecutor):
         """Start a prepared job, once; see :meth:`submit`."""
         check_new_job_id(job_id)
 
+        was_sent = False
+
         async def send(client: RayJobClient) -> str:
-            known = await client.find_info(job_id)
+            nonlocal was_sent
+            try:
+                known = await client.find_info(job_id)
+            except RayClusterUnreachableError as exc:
+                if was_sent:
+                    raise
+                raise client.unreachable(exc.reason, retry_after=exc.retry_after) from exc
             if known is not None:
                 submission.refuse_other(client, known, job.spec)
                 return job_id
             for package in job.packages:
                 await submission.upload(client, package, on_progress=self.on_upload)
+            was_sent = True
             await submission.submit(client, job.spec, job_id)
             return job_id
 
@@ -209,6 +221,11 @@ class RayJobExecutor(BaseRayExecutor):
 
 def _path(path: str | Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _copy(mapping: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a copy; what is none is refused when it is used."""
+    return dict(mapping) if isinstance(mapping, Mapping) else mapping or {}
 
 
 def _job_id(job_id: str | None) -> str:

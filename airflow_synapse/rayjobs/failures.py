@@ -1,4 +1,4 @@
-"""Which error an ended job means. Pure."""
+"""Which error an ended job means, and one that has not ended in time. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 from airflow_synapse.exceptions import (
     ExecutionError,
+    RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobFailedError,
     RayJobInfrastructureError,
     RayJobNotScheduledError,
     RayJobRuntimeEnvError,
     RayJobStoppedError,
+    RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
+
+_START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
 
 CAUSES: dict[str, type[RayJobFailedError]] = {
     "JOB_ENTRYPOINT_COMMAND_ERROR": RayJobEntrypointError,
@@ -23,11 +27,17 @@ CAUSES: dict[str, type[RayJobFailedError]] = {
     "JOB_SUPERVISOR_ACTOR_START_FAILURE": RayJobInfrastructureError,
     "JOB_SUPERVISOR_ACTOR_DIED": RayJobInfrastructureError,
     "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": RayJobInfrastructureError,
-    "JOB_ENTRYPOINT_COMMAND_START_ERROR": RayJobInfrastructureError,
+    _START_ERROR: RayJobInfrastructureError,
 }
 """Ray's ``JobErrorType`` by whose fault it is."""
 
 _KILLED = {-9, 137}
+
+_TOO_LONG = "Argument list too long"
+_TOO_LONG_HINT = (
+    "Its command, or its environment, is longer than Linux takes (128 KiB): put what is large into a "
+    "file of working_dir or, of an action, into action_params."
+)
 
 
 def error_of(
@@ -42,6 +52,8 @@ def error_of(
     if info.status == FAILED:
         kind: type[ExecutionError] = CAUSES.get(info.error_type or "", RayJobFailedError)
         hint = ""
+        if info.error_type == _START_ERROR and _TOO_LONG in (info.message or ""):
+            kind, hint = RayJobEntrypointError, _TOO_LONG_HINT
         if info.driver_exit_code in _KILLED:
             hint = (
                 "Its process was killed with SIGKILL: often the node ran out of memory. Ask for "
@@ -60,4 +72,29 @@ def error_of(
         message=info.message,
         last_lines=last_lines,
         hint=hint,
+    )
+
+
+def not_ended(
+    job_id: str,
+    cause: RayClusterUnreachableError | RayJobTimeoutError,
+    *,
+    seconds: float,
+    cluster: str,
+) -> RayJobTimeoutError:
+    """Return the error that says that a job was waited for in vain.
+
+    :param cause: What ended the wait: the cluster was unreachable, or the time over.
+    :param seconds: How long the wait was to be.
+    """
+    reason = f"has not ended within {seconds:g} s"
+    outage = cause if isinstance(cause, RayClusterUnreachableError) else cause.__cause__
+    if isinstance(outage, RayClusterUnreachableError):
+        reason = f"could not be watched for {seconds:g} s: {outage.reason}"
+    return RayJobTimeoutError(
+        job_id=job_id,
+        cluster=cluster,
+        status=getattr(cause, "status", None),
+        reason=reason,
+        hint="It was not stopped.",
     )

@@ -114,13 +114,13 @@ class JobWatcher:
         status = ""
         try:
             while True:
-                info = await self._look(at)
+                info = await self._look(at, status)
                 if info.is_terminal:
                     break
                 if info.status != status:
                     status = info.status
                     self._logger.info("Ray job %s is %s.", self._job_id, status)
-                self._check_deadlines(info)
+                self._check_deadlines(status)
                 if self._options.stream_logs and following is None and info.driver_node_id:
                     following = asyncio.create_task(self._follower.follow(info))
                 if following is not None and following.done():
@@ -135,18 +135,30 @@ class JobWatcher:
         self._logger.info("Ray job %s is %s.", self._job_id, info.status)
         return info
 
-    async def _look(self, at: float) -> JobInfo:
-        """Return what the cluster knows about the job at a time of the event loop, or after an outage."""
+    async def _look(self, at: float, status: str) -> JobInfo:
+        """Return what the cluster knows about the job at a time of the event loop, or after an outage.
+
+        :param status: The job's status when it was last seen.
+        """
         board = self._watch.board
         try:
             info = await board.look(self._job_id, at=at)
         except RayClusterUnreachableError as error:
-            patience = self._outages.begin(error)
-            pause = min(Backoff().next_pause(error.retry_after), patience)
-            at = asyncio.get_running_loop().time() + pause
-            info = await board.look(self._job_id, at=at, patience=patience)
+            info = await self._look_after_outage(error, status)
         self._outages.over()
         return info
+
+    async def _look_after_outage(self, error: RayClusterUnreachableError, status: str) -> JobInfo:
+        while True:
+            patience = self._outages.begin(error)
+            self._check_deadlines(status, error)
+            patience = min([patience, *(left for _, left in self._limits_left(status))])
+            pause = min(Backoff().next_pause(error.retry_after), patience)
+            at = asyncio.get_running_loop().time() + pause
+            try:
+                return await self._watch.board.look(self._job_id, at=at, patience=patience)
+            except RayClusterUnreachableError as later:
+                error = later
 
     def _pace(self, watched: float, status: str) -> float:
         eager = max(_EAGER_POLL, watched * _EAGERNESS, self._watch.fair_interval)
@@ -159,21 +171,31 @@ class JobWatcher:
             if name != PENDING_TIMEOUT or status == PENDING:
                 yield name, deadline - time.time()
 
-    def _check_deadlines(self, info: JobInfo) -> None:
-        passed = [name for name, left in self._limits_left(info.status) if left <= 0]
+    def _check_deadlines(
+        self, status: str, outage: RayClusterUnreachableError | None = None
+    ) -> None:
+        """Raise if a limit has passed.
+
+        :param status: The job's status or, in an ``outage``, what it was before; may be unknown.
+        """
+        passed = [name for name, left in self._limits_left(status) if left <= 0]
         if not passed:
             return
         hint = f"Raise {passed[0]} if the job needs longer."
         if passed[0] == PENDING_TIMEOUT:
             hint = "No node had room for it: compare what it asks for with `ray status`."
+        reason = f"is still {status} at the end of its {passed[0]}"
+        if outage is not None:
+            was = f"was {status} when it was last seen" if status else "was never seen"
+            reason = f"{was}, and at the end of its {passed[0]} the cluster is unreachable: {outage.reason}"
         raise RayJobTimeoutError(
             job_id=self._job_id,
             cluster=self._watch.client.cluster.dashboard_url,
-            status=info.status,
-            reason=f"is still {info.status} at the end of its {passed[0]}",
+            status=status or None,
+            reason=reason,
             hint=hint,
             last_lines=self.last_lines,
-        )
+        ) from outage
 
     async def _finish_log(self, info: JobInfo) -> None:
         lines = self._follower.last_lines
@@ -184,7 +206,9 @@ class JobWatcher:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:
             try:
-                lines.extend(await read_last_lines(self._watch.client, info))
+                last_lines = await read_last_lines(self._watch.client, info)
+                lines.clear()
+                lines.extend(last_lines)
             except AirflowSynapseError as exc:
                 self._logger.warning("The end of the job's log can't be read: %s", exc)
 

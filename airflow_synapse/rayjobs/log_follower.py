@@ -10,21 +10,24 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from airflow_synapse.exceptions import (
     LAST_LINES,
+    AirflowSynapseError,
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs.budget import Lane
+from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.line_limit import LineLimit
 from airflow_synapse.rayjobs.log_lines import PROGRESS_INTERVAL, LineAssembler
 from airflow_synapse.rayjobs.log_reading import is_agent_usable, read_from
 from airflow_synapse.rayjobs.log_turns import end_of_turn, log_turns
-from airflow_synapse.rayjobs.metrics import LOG_BYTES
-from airflow_synapse.rayjobs.models import JobInfo, Logger
-from airflow_synapse.rayjobs.outages import OutageLog, outlast
+from airflow_synapse.rayjobs.metrics import LOG_BYTES, NO_METRICS, Metrics
+from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
+from airflow_synapse.rayjobs.outages import OutageLog
 from airflow_synapse.rayjobs.retries import Backoff
 
 _MISSING_IS_NEWS_AFTER = 4
@@ -46,6 +49,14 @@ _MAX_PAUSE_OF_FAILURES = 10.0
 
 _FAILING_IS_NEWS_AFTER = 15.0
 """Seconds after which it is told that a log can't be read."""
+
+_PATIENCE_FOR_END = 60.0
+_TRIES_OF_END = 4
+"""Seconds and tries in a row, both, after which the rest of an ended job's log is left out, if all
+that fails is to read it."""
+
+_LONGEST_LOOK = 10.0
+"""Seconds that the log may keep who looks at it now and then waiting for its next bytes."""
 
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
@@ -107,7 +118,7 @@ class LogFollower:
         return self._lines.position
 
     async def follow(self, info: JobInfo) -> None:
-        """Emit lines as they appear, until cancelled."""
+        """Emit lines as they appear, until cancelled. That they can't be read ends nothing."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(first=_MIN_PAUSE, cap=_MAX_PAUSE_OF_FAILURES)
         grew_at, was_growing = loop.time(), False
@@ -116,11 +127,11 @@ class LogFollower:
             failure_pause = 0.0
             try:
                 await self._read(info, Lane.LOG)
-            except RayClusterUnreachableError as exc:
-                self._note_failure(info, exc)
-                failure_pause = backoff.next_pause(exc.retry_after)
             except RayLogNotFoundError as exc:
-                self._warn_if_missing(exc)
+                self._warn_if_missing(info, exc)
+            except AirflowSynapseError as exc:
+                self._note_failure(info, exc)
+                failure_pause = backoff.next_pause(_retry_after(exc))
             else:
                 self._note_success(info)
                 backoff.reset()
@@ -133,6 +144,14 @@ class LogFollower:
             was_growing = is_growing
             pause = _MIN_PAUSE if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
+
+    async def read_once(self, info: JobInfo) -> None:
+        """Emit what the log has got, if it has begun.
+
+        :raises AirflowSynapseError: if it can't be read, or not all of it.
+        """
+        if info.driver_node_id is not None:
+            await self._read(info, Lane.LOG)
 
     def _quiet_pause(self, quiet_for: float) -> float:
         """Return the seconds until the next read of a log that does not grow."""
@@ -148,26 +167,56 @@ class LogFollower:
     async def drain(self, info: JobInfo) -> None:
         """Emit what is left of an ended job's log, to its last byte.
 
+        While only the log can't be read, for a minute or so, or another try is in vain, the rest is
+        left out with a warning: it is the status that tells how a job ended.
+
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         """
         if info.driver_node_id is None:
             self._out((info.message or "").splitlines())
             return
-        backoff = Backoff(first=0.3, cap=10.0)
+        backoff, patience = Backoff(first=0.3, cap=10.0), _Patience()
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
+            before = self._lines.received
             try:
-                await outlast(self._outages, lambda: self._read(info, Lane.END))
+                await self._read(info, Lane.END)
+                self._note_success(info)
                 break
-            except RayLogNotFoundError as exc:
-                self._warn_if_missing(exc)
+            except RayClusterUnreachableError as exc:
+                if not await self._does_cluster_answer(info) or self._lines.received > before:
+                    patience = _Patience()
+                elif patience.is_over(time.monotonic()):
+                    self._tell_rest_is_left_out(info, exc)
+                    break
+                await asyncio.sleep(backoff.next_pause(exc.retry_after))
+            except AirflowSynapseError as exc:
+                self._warn_if_missing(info, exc)
                 if self._times_missing >= _MISSING_IS_NEWS_AFTER:
                     break
                 await asyncio.sleep(backoff.next_pause())
-        self._note_success(info)
         self._out(self._lines.flush())
         self._tell_left_out(is_end=True)
         self.close()
+
+    async def _does_cluster_answer(self, info: JobInfo) -> bool:
+        """Wait until the cluster answers, and return whether it did at once.
+
+        :raises RayClusterUnreachableError: if that lasts too long.
+        """
+        at_once = True
+        while True:
+            await self._watch.budget.take(Lane.END)
+            try:
+                await self._client.get_info(info.job_id)
+            except RayClusterUnreachableError as error:
+                at_once = False
+                await self._outages.wait_out(error)
+                continue
+            except AirflowSynapseError:
+                pass  # that is an answer, and how the job ended is known
+            self._outages.over()
+            return at_once
 
     def close(self) -> None:
         """Forget the progress state that may wait to be shown."""
@@ -235,7 +284,7 @@ class LogFollower:
                 self._client.cluster.dashboard_url,
             )
 
-    def _note_failure(self, info: JobInfo, error: RayClusterUnreachableError) -> None:
+    def _note_failure(self, info: JobInfo, error: AirflowSynapseError) -> None:
         """Say that only the log can't be read; an outage of the whole cluster is told elsewhere."""
         now = time.monotonic()
         if self._failing_since is None:
@@ -247,7 +296,7 @@ class LogFollower:
                 "The log of Ray job %s can't be read for the time being: %s. Its status is watched "
                 "all the same.",
                 info.job_id,
-                error.reason,
+                _reason(error),
             )
 
     def _note_success(self, info: JobInfo) -> None:
@@ -257,12 +306,79 @@ class LogFollower:
         self._failing_since = None
         self._failure_is_told = False
 
-    def _warn_if_missing(self, error: RayLogNotFoundError) -> None:
+    def _warn_if_missing(self, info: JobInfo, error: AirflowSynapseError) -> None:
         self._times_missing += 1
         if self._times_missing >= _MISSING_IS_NEWS_AFTER and not self._missing_is_told:
             self._missing_is_told = True
             self._logger.warning(
                 "The log of Ray job %s can't be read: %s. Its status is watched all the same.",
-                error.job_id,
-                error.reason,
+                info.job_id,
+                _reason(error),
             )
+
+    def _tell_rest_is_left_out(self, info: JobInfo, error: AirflowSynapseError) -> None:
+        self._logger.warning(
+            "The rest of the log of Ray job %s can't be read: %s. How the job ended counts all the "
+            "same.",
+            info.job_id,
+            _reason(error),
+        )
+
+
+async def read_new_lines(
+    cluster: RayCluster,
+    info: JobInfo,
+    *,
+    position: int,
+    emit: Emit,
+    logger: Logger,
+    metrics: Metrics = NO_METRICS,
+) -> int:
+    """Hand the lines of a job's log from a byte on to ``emit``, and return from which byte to go on.
+
+    Of a job that runs, what is there now. Of one that has ended, all to the last byte, through
+    failures that pass. Raises nothing if the log can't be read: whoever looks now and then is
+    after the job's end, and the log goes on at the next look.
+
+    :param position: The byte that an earlier call returned, at first 0.
+    """
+    timeout = min(cluster.request_timeout, _LONGEST_LOOK)
+    async with RayJobClient(replace(cluster, request_timeout=timeout), metrics=metrics) as client:
+        follower = LogFollower(
+            ClusterWatch(client, metrics=metrics),
+            emit=emit,
+            position=position,
+            logger=logger,
+            outages=OutageLog(logger, _PATIENCE_FOR_END),
+        )
+        try:
+            await (follower.drain(info) if info.is_terminal else follower.read_once(info))
+        except AirflowSynapseError as exc:
+            tell = logger.warning if info.is_terminal else logger.debug
+            tell("The log of Ray job %s can't be read: %s", info.job_id, exc)
+        finally:
+            follower.close()
+        return follower.position
+
+
+class _Patience:
+    """How long it may fail to read the end of a log."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._tries = 0
+
+    def is_over(self, now: float) -> bool:
+        """Take note of another failure, and return whether that was the last."""
+        if self._since is None:
+            self._since = now
+        self._tries += 1
+        return self._tries >= _TRIES_OF_END and now - self._since >= _PATIENCE_FOR_END
+
+
+def _reason(error: AirflowSynapseError) -> str:
+    return getattr(error, "reason", "") or str(error)
+
+
+def _retry_after(error: AirflowSynapseError) -> float | None:
+    return error.retry_after if isinstance(error, RayClusterUnreachableError) else None

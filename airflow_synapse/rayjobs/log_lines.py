@@ -29,7 +29,7 @@ class LineAssembler:
         self.received = max(0, position - 1)
         self._partial = bytearray()
         self._cut = 0
-        self._cut_is_end = True  # of what is cut: nothing but \r, as in \r\n
+        self._returns = 0  # how many \r what is cut ends with, which may be those of \r\n
         self._last_progress = float("-inf")
         self._progress_is_out = False
 
@@ -80,10 +80,12 @@ class LineAssembler:
         first: list[str] = []
         if cut:
             head, newline, block = block.partition(b"\n")
-            if self._cut_is_end and not head.strip(b"\r"):
-                first = [_finish(bytes(self._partial) + b"\r")]
+            head = head.rstrip(b"\r")
+            size = cut + len(head) if head else cut - self._returns
+            if size:
+                first = [_cut_line(bytes(self._partial), len(self._partial) + size)]
             else:
-                first = [_cut_line(bytes(self._partial), len(self._partial) + cut + len(head))]
+                first = [_finish(bytes(self._partial) + b"\r")]
             if not newline:
                 self._reset()
                 return first
@@ -104,14 +106,16 @@ class LineAssembler:
     def _reset(self) -> None:
         self._partial.clear()
         self._cut = 0
-        self._cut_is_end = True
+        self._returns = 0
         self._progress_is_out = False
 
     def _keep(self, data: bytes) -> None:
         room = MAX_LINE_BYTES - len(self._partial) if not self._cut else 0
         self._partial += data[:room]
-        self._cut += len(data[room:])
-        self._cut_is_end = self._cut_is_end and not data[room:].strip(b"\r")
+        cut = data[room:]
+        self._cut += len(cut)
+        text = cut.rstrip(b"\r")
+        self._returns = len(cut) - len(text) + (0 if text else self._returns)
 
     def _drop_overwritten(self, now: float) -> list[str]:
         """Of the unfinished line, forget the states that another has overwritten."""

@@ -123,6 +123,11 @@ class JobInfo:
         """Whether the job has ended."""
         return self.status in TERMINAL_STATUSES
 
+    @property
+    def is_phantom(self) -> bool:
+        """Whether it is only what Ray noted down of a job that was deleted right after its end."""
+        return self.entrypoint == "Entrypoint not found." and not self.metadata
+
     @classmethod
     def from_api(cls, details: Mapping[str, Any]) -> JobInfo:
         """Build it from an answer of ``GET /api/jobs/{id}``.

@@ -18,7 +18,8 @@ class OutageLog:
     """Says once that a cluster became unreachable, and once that it is back.
 
     :param logger: Where to say it.
-    :param timeout: Seconds of outage after which :meth:`wait_out` gives up.
+    :param timeout: Seconds of outage after which :meth:`wait_out` gives up; 0: at once, without a
+        word but the error.
     :param consequence: What it means, as a clause.
     :param longest_pause: Seconds between two tries at most.
     """
@@ -51,6 +52,8 @@ class OutageLog:
         :raises RayClusterUnreachableError: ``error``, if there are none left.
         """
         now = time.monotonic()
+        if self._timeout <= 0:
+            raise error
         if self._began is None:
             self._began = now
             self._logger.warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
 from airflow_synapse.plugin.action import (
@@ -26,7 +26,11 @@ from airflow_synapse.rayjobs.packages import (
     build_files_package,
 )
 from airflow_synapse.rayjobs.resources import REQUEST_NAMES, Resources
-from airflow_synapse.rayjobs.runtime_env import merge_runtime_env
+from airflow_synapse.rayjobs.runtime_env import (
+    check_sendable,
+    check_size,
+    merge_runtime_env,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class JobRequest:
             raise RayJobSubmissionError(
                 reason=f"Ray's submission takes no argument {', '.join(unknown)}", hint=hint
             )
+        _check_mapping("metadata", metadata)
+        _check_mapping("metadata", kwargs.get("metadata") or {})
         overrides = {name: value for name, value in kwargs.items() if name in REQUEST_NAMES}
         return cls(
             resources=resources.to_request(overrides),
@@ -158,7 +164,7 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
 
 def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
     """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
-    if source.working_dir is None or _uri(source):
+    if not _is_given(source.working_dir) or _uri(source):
         return None
     folder = _folder(source)
     path = folder / MANIFEST_NAME
@@ -176,9 +182,11 @@ def _prepared(
     runtime: tuple[Package, ...] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> PreparedJob:
+    _check_mapping("env", source.env)
+    _check_mapping("runtime_env", source.runtime_env)
     layers = build_runtime_env(
         manifest,
-        requirements_file=source.requirements_file,
+        requirements_file=source.requirements_file if _is_given(source.requirements_file) else None,
         package_manager=source.package_manager,
         package_manager_options=source.package_manager_options,
         wheels_dir=source.wheels_dir,
@@ -194,12 +202,10 @@ def _prepared(
     if runtime:
         modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
         runtime_env["py_modules"] = modules
-    spec = JobSpec(
-        entrypoint=entrypoint,
-        runtime_env=runtime_env,
-        metadata={**request.metadata, **(metadata or {})},
-        resources=request.resources,
-    )
+    metadata = {**request.metadata, **(metadata or {})}
+    check_sendable(runtime_env)
+    check_size(entrypoint, runtime_env, metadata)
+    spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
 
 
@@ -265,13 +271,18 @@ def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     return {**parsed, **local}
 
 
+def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
+    """Return whether it is a path at all: a template may have rendered to nothing."""
+    return path is not None and bool(str(path).strip())
+
+
 def _is_uri(text: object) -> bool:
     return "://" in str(text)
 
 
 def _uri(source: PluginSource) -> str | None:
     """Return ``working_dir`` if it is a URI that Ray can read."""
-    if source.working_dir is None or not _is_uri(source.working_dir):
+    if not _is_given(source.working_dir) or not _is_uri(source.working_dir):
         return None
     uri = str(source.working_dir)
     if not uri.partition("?")[0].endswith(".zip"):
@@ -280,13 +291,18 @@ def _uri(source: PluginSource) -> str | None:
 
 
 def _folder(source: PluginSource) -> Path:
-    if source.working_dir is None:
+    if not _is_given(source.working_dir):
         raise PluginManifestError(
             path="working_dir",
             reason="it was not given",
             hint="Give the plugin's folder, or the URI of a .zip.",
         )
     return Path(source.working_dir).expanduser()
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise RayJobSubmissionError(reason=f"{name} is a {type(value).__name__}, not a mapping")
 
 
 def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:

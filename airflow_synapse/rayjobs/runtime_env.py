@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
+
+MAX_ARGUMENT = 128 * 1024
+"""Bytes of a command, or of a variable with its name, that are too many for Linux
+(``MAX_ARG_STRLEN``)."""
+
+_MAX_IN_ALL = MAX_ARGUMENT - 1024
+"""Bytes of runtime_env and metadata in all: Ray hands them to the driver in one variable, and the
+variables to its own worker in one argument, each with some words of its own. Without this a job waits
+PENDING for ever."""
+
+_IN_A_FILE = (
+    "Put what is large into a file of working_dir or, of an action, into action_params, which may be "
+    "of any size."
+)
 
 _INSTALLERS = ("pip", "uv", "conda")
 _WITH_PACKAGES = ("pip", "uv")
@@ -28,6 +43,55 @@ def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
             del merged[key]
     _check(merged)
     return merged
+
+
+def check_sendable(runtime_env: Mapping[str, Any]) -> None:
+    """See that JSON can hold all of it.
+
+    :raises RayJobSubmissionError: if not, naming what it can't hold.
+    """
+    for path, value in _not_json(runtime_env, "runtime_env"):
+        raise _refused(f"{path} is a {type(value).__name__}, which JSON can't hold")
+
+
+def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from [] if isinstance(key, str) else [(f"the key {key!r} of {path}", key)]
+            yield from _not_json(item, f"{path}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{index}]")
+    elif not isinstance(value, (str, int, float, type(None))):
+        yield path, value
+
+
+def check_size(
+    entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
+) -> None:
+    """See that a node can start the job.
+
+    :raises RayJobSubmissionError: if something is too long for it.
+    """
+    if (size := len(entrypoint.encode())) >= MAX_ARGUMENT:
+        raise _refused(
+            f"its entrypoint has {size:,} bytes, and Linux takes fewer than {MAX_ARGUMENT:,}",
+            _IN_A_FILE,
+        )
+    for name, value in runtime_env.get("env_vars", {}).items():
+        if (size := len(f"{name}={value}".encode())) >= MAX_ARGUMENT:
+            raise _refused(
+                f"its environment variable {name!r} has {size:,} bytes with its name, and Linux takes "
+                f"fewer than {MAX_ARGUMENT:,}",
+                _IN_A_FILE,
+            )
+    size = len(json.dumps({"runtime_env": runtime_env, "metadata": metadata}))
+    if size > _MAX_IN_ALL:
+        raise _refused(
+            f"its runtime_env, environment variables among it, and its metadata have {size:,} bytes in "
+            f"all, and a node takes {_MAX_IN_ALL:,}",
+            _IN_A_FILE,
+        )
 
 
 def _normalised(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,6 +135,8 @@ def _check(merged: Mapping[str, Any]) -> None:
             f"its runtime_env has both {' and '.join(installers)}, of which Ray takes one",
             "Requirements go to package_manager ('pip' or 'uv'): set it to the one you mean.",
         )
+    for key in _WITH_PACKAGES:
+        _check_packages(key, merged.get(key, {}).get("packages", []))
     env_vars = merged.get("env_vars", {})
     if not isinstance(env_vars, Mapping):
         raise _refused(f"runtime_env['env_vars'] is a {type(env_vars).__name__}, not a mapping")
@@ -84,6 +150,15 @@ def _check(merged: Mapping[str, Any]) -> None:
                 f"no process can have an environment variable such as runtime_env['env_vars'][{name!r}]",
                 "A name has at least one character and no '='; neither name nor value has a NUL.",
             )
+
+
+def _check_packages(key: str, packages: Any) -> None:
+    where = f"runtime_env[{key!r}]['packages']"
+    if not isinstance(packages, list):
+        raise _refused(f"{where} is a {type(packages).__name__}, not a list")
+    for index, line in enumerate(packages):
+        if not isinstance(line, str):
+            raise _refused(f"{where}[{index}] is a {type(line).__name__}, not text")
 
 
 def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:

@@ -193,8 +193,10 @@ class StatusBoard:
                 left = max(0.0, self._later[0][0] - asyncio.get_running_loop().time())
             self._has_news.clear()
             waiting = asyncio.ensure_future(self._has_news.wait())
-            await asyncio.wait({waiting}, timeout=left)
-            waiting.cancel()
+            try:
+                await asyncio.wait({waiting}, timeout=left)
+            finally:
+                waiting.cancel()
 
     # Looking
 

@@ -16,9 +16,9 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.answers import IdInUseError
-from airflow_synapse.rayjobs.client import RayJobClient, UploadProgress
+from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.models import PENDING, STOPPED, JobInfo, JobSpec
-from airflow_synapse.rayjobs.packages import Package
+from airflow_synapse.rayjobs.packages import Package, UploadProgress
 from airflow_synapse.rayjobs.retries import Backoff
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +13,6 @@ from airflow_synapse.exceptions import (
     AirflowSynapseError,
     RayJobStoppedError,
     RayJobTimeoutError,
-    RayLogNotFoundError,
 )
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.xcom_keys import (
@@ -26,7 +26,6 @@ from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.lineage.openlineage import OpenLineageFacets
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.rayjobs.failures import error_of
-from airflow_synapse.rayjobs.log_lines import LineAssembler
 from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
 from airflow_synapse.version_compat import (
     TRIGGERS_RENDER_TEMPLATES,
@@ -112,7 +111,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
                 next_method="execute_complete",
                 timeout=timedelta(seconds=self.timeout),
             )
-        self._log_lines = LineAssembler()
+        self._log_position = 0
 
     def execute(self, context: Context) -> Any:
         """Wait for the job, in the triggerer if deferrable."""
@@ -181,7 +180,8 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
                 self._show_new_lines(executor, info)
             last_lines: list[str] = []
             if info.is_terminal and info.status != SUCCEEDED:
-                last_lines = executor.get_last_lines(self.job_id)
+                with suppress(AirflowSynapseError):  # the job's error tells more than its log's
+                    last_lines = executor.get_last_lines(self.job_id)
         except AirflowSynapseError as exc:
             self._fail(exc)
         cluster = executor.cluster.dashboard_url
@@ -228,13 +228,13 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
             raise AirflowSensorTimeout(limit) from exc
 
     def _show_new_lines(self, executor: RayJobExecutor, info: JobInfo) -> None:
-        try:
-            lines = executor.read_new_lines(info, self._log_lines)
-        except RayLogNotFoundError as exc:
-            self.log.debug("%s", exc)
-            return
-        for line in lines:
-            self.log.info(line)  # a line of the job, not a format
+        def show(lines: Sequence[str]) -> None:
+            for line in lines:
+                self.log.info(line)  # a line of the job, not a format
+
+        self._log_position = executor.read_new_lines(
+            info, position=self._log_position, emit=show, logger=self.log
+        )
 
     def _fail(self, error: AirflowSynapseError) -> NoReturn:
         if self.soft_fail or self.never_fail:

@@ -25,7 +25,7 @@ def cluster(stub, monkeypatch):
     """A stub whose test job does what a real one does."""
     monkeypatch.setattr(diagnosis, "_new_names", lambda: (JOB, MARKER))
     monkeypatch.setattr(diagnosis, "_POLL_INTERVAL", 0.05)
-    monkeypatch.setattr(diagnosis, "_DELETED_AFTER", 0.0)
+    monkeypatch.setattr("airflow_synapse.rayjobs.client.SETTLES_IN", 0.0)
     stub.script(JOB, log=((0.0, f"{MARKER}\n".encode()),), runtime=0.1)
     stub.files[result_file(JOB)] = encode({"result": MARKER})
     return stub

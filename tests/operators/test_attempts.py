@@ -69,6 +69,15 @@ def test_next_try_replaces_a_failed_job(status: str) -> None:
     assert job_id == FIRST_TRY.job_id(2)
 
 
+@pytest.mark.parametrize("given_id", [None, "mine"])
+def test_phantom_of_a_deleted_job_is_replaced(given_id: str | None) -> None:
+    """What Ray notes down anew of a job that was deleted too early is nobody's job, and its id is used."""
+    used = FIRST_TRY.job_id(1, given=given_id)
+    phantom = JobInfo(used, "FAILED", entrypoint="Entrypoint not found.")
+
+    assert choose(SECOND_TRY, {used: phantom}, given_id) == FIRST_TRY.job_id(2, given=given_id)
+
+
 def test_same_try_again_replaces_its_failed_job() -> None:
     """A try that Airflow runs a second time does not use the id of its failed job again."""
     job_id = choose(FIRST_TRY, cluster_with((FIRST_TRY, 1, "FAILED")))

@@ -18,6 +18,7 @@ from airflow_synapse.rayjobs.answers import (
     location,
     refusal_told_by_ray,
     retry_after,
+    server_time,
 )
 
 CLUSTER = "http://head:8265"
@@ -44,7 +45,7 @@ def test_refusal_in_ray_s_words_is_understood(
     status: int, text: str, kind: type[Exception]
 ) -> None:
     """Ray answers 500 to most things; its text tells them apart."""
-    assert type(refusal_told_by_ray(status, text, "j", CLUSTER)) is kind
+    assert type(refusal_told_by_ray(status, text, "j", CLUSTER, is_submission=True)) is kind
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,7 @@ def test_refusal_in_ray_s_words_is_understood(
         (404, ""),
         (500, "Internal Server Error"),
         (503, "no healthy upstream"),
+        (400, "Bad Request"),
     ],
 )
 def test_refusal_in_other_words_is_not_ray_s(status: int, text: str) -> None:
@@ -64,7 +66,7 @@ def test_refusal_in_other_words_is_not_ray_s(status: int, text: str) -> None:
 def test_refused_job_is_told_in_ray_s_last_line() -> None:
     """Of a traceback of the head node only its last line is shown."""
     text = "Traceback (most recent call last):\n  File …\nTypeError: entrypoint must be a string\n"
-    error = refusal_told_by_ray(400, text, "j", CLUSTER)
+    error = refusal_told_by_ray(400, text, "j", CLUSTER, is_submission=True)
 
     assert str(error) == (
         "The Ray job 'j' was not submitted on http://head:8265: Ray refused it: "
@@ -96,3 +98,10 @@ def test_retry_after_as_a_date() -> None:
 
     assert seconds is not None
     assert 55 < seconds <= 61
+
+
+def test_server_s_time_is_its_own() -> None:
+    """The Date header counts, and where a proxy took it away, our clock."""
+    assert server_time({"Date": formatdate(1_000_000_000, usegmt=True)}) == 1_000_000_000
+    for headers in ({}, {"Date": "soon"}):
+        assert abs(server_time(headers) - time.time()) < 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from pathlib import Path
 
 import aiohttp
@@ -59,6 +60,16 @@ async def test_job_that_ray_refuses_is_told_in_its_words(client: RayJobClient) -
 
     with pytest.raises(RayJobSubmissionError, match="unexpected keyword argument 'entrypoint_odd'"):
         await client.post_job(spec, "j")
+
+
+async def test_bad_request_about_anything_else_refuses_no_job(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """A proxy's 400 to a look at a job says nothing about its submission."""
+    stub.inject(Answer(400), route=routes.GET_JOB)
+
+    with pytest.raises(RayAddressError, match="it answered 400, which a Ray dashboard does not"):
+        await client.get_info("j")
 
 
 async def test_only_submission_jobs_are_listed(stub: StubDashboard, client: RayJobClient) -> None:
@@ -117,6 +128,49 @@ async def test_closed_client_may_be_closed_again(stub: StubDashboard) -> None:
     await client.get_version()
     await client.close()
     await client.close()
+
+
+# Deleting
+
+
+async def test_job_that_has_just_ended_is_deleted_later(
+    stub: StubDashboard, client: RayJobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would note a job down anew that is deleted while its monitor still looks after it."""
+    monkeypatch.setattr("airflow_synapse.rayjobs.client.SETTLES_IN", 0.7)
+    stub.add_job("j")
+    began = time.monotonic()
+
+    assert await client.delete("j") is True
+
+    assert 0.6 < time.monotonic() - began < 1.5
+
+
+async def test_job_that_ended_long_ago_is_deleted_at_once(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """Who clears away many old jobs waits for none of them."""
+    stub.add_job("j", ended_ago=10.0)
+    began = time.monotonic()
+
+    assert await client.delete("j") is True
+
+    assert time.monotonic() - began < 1.0
+
+
+async def test_age_of_a_job_is_by_the_cluster_s_clock(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """A cluster whose clock is an hour ahead tells by its own when a job has ended long ago."""
+    stub.add_job("j", ended_ago=-3600.0)
+    an_hour_ahead = {"Date": formatdate(time.time() + 3610, usegmt=True)}
+    details = web.json_response(stub.jobs["j"].details()).body
+    stub.inject(Answer(200, details, an_hour_ahead), route=routes.GET_JOB)
+    began = time.monotonic()
+
+    assert await client.delete("j") is True
+
+    assert time.monotonic() - began < 1.0
 
 
 # Packages

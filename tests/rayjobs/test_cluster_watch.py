@@ -71,3 +71,16 @@ async def test_nothing_is_left_when_nobody_watches(stub: StubDashboard) -> None:
     ours = [task for task in asyncio.all_tasks() - before if "airflow_synapse" in repr(task)]
     assert ours == []
     assert client._session is None
+
+
+async def test_watch_that_closes_while_it_waits_leaves_no_task(stub: StubDashboard) -> None:
+    """Each watch closes while its board waits for the next look, and what waits there ends as well."""
+    stub.add_job("j", runtime=NEVER)
+    before = asyncio.all_tasks()
+
+    async with shared_watch(RayCluster(stub.url)) as watch:
+        await watch.board.look("j", at=0.0)
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0)
+
+    assert [task for task in asyncio.all_tasks() - before if "Event.wait" in repr(task)] == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import signal
 import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +52,7 @@ CALLS: dict[str, Callable[[RayJobExecutor], object]] = {
     "list_jobs": lambda executor: executor.list_jobs(),
     "delete": lambda executor: executor.delete("j"),
     "get_version": lambda executor: executor.get_version(),
+    "stream_logs": lambda executor: list(executor.stream_logs("j")),
 }
 
 
@@ -114,7 +118,7 @@ def test_call_of_many_requests_ends_in_time(
     """Also if the first request was slow and a later one is not answered, the limit holds."""
     executor = RayJobExecutor(stub_dashboard.url, working_dir=folder, request_timeout=0.6)
     runtime = NEVER if call == "stop" else 0.0
-    stub_dashboard.add_job("j", runtime=runtime)
+    stub_dashboard.add_job("j", runtime=runtime, ended_ago=10.0)
     stub_dashboard.inject(Delay(0.5), route=routes.GET_JOB)
     stub_dashboard.inject(Hang(), times=None, route=hanging)
     began = time.monotonic()
@@ -122,7 +126,7 @@ def test_call_of_many_requests_ends_in_time(
     with pytest.raises((RayClusterUnreachableError, RayJobTimeoutError)):
         CALLS[call](executor)
 
-    limit = 1.2 if call.startswith("submit") else 0.6
+    limit = 1.2 if call.startswith(("submit", "delete")) else 0.6
     assert time.monotonic() - began < limit + 0.4
 
 
@@ -277,6 +281,51 @@ def test_outage_is_outlasted_if_asked_to(stub_dashboard: StubDashboard) -> None:
     assert executor.get_status("j") == "RUNNING"
 
 
+def test_job_that_was_never_sent_is_not_said_to_run(
+    stub_dashboard: StubDashboard, executor: RayJobExecutor
+) -> None:
+    """A submission that came no further than a look at the id has started nothing."""
+    stub_dashboard.inject(Answer(503), times=None)
+
+    with pytest.raises(RayClusterUnreachableError) as caught:
+        executor.submit_entrypoint("true", job_id="j")
+
+    assert "may still be running" not in str(caught.value)
+    assert stub_dashboard.count(routes.SUBMIT) == 0
+
+
+def test_job_that_may_have_arrived_is_said_to_run(stub_dashboard: StubDashboard) -> None:
+    """Once a submission was sent, an outage leaves it open whether the job was started."""
+    stub_dashboard.inject(Reset(), times=None, route=routes.SUBMIT)
+    stub_dashboard.inject(Answer(404, b"Job j does not exist"), route=routes.GET_JOB)
+    stub_dashboard.inject(Answer(503), times=None, route=routes.GET_JOB)
+    executor = RayJobExecutor(stub_dashboard.url, request_timeout=0.5, unreachable_timeout=1.0)
+
+    with pytest.raises(RayClusterUnreachableError, match="Job j may still be running"):
+        executor.submit_entrypoint("true", job_id="j")
+
+
+def test_stream_outlasts_an_outage_if_asked_to(stub_dashboard: StubDashboard) -> None:
+    """Who follows a log may be more patient than the executor, and is told of it."""
+    stub_dashboard.add_job("j", log=((0.0, b"hello\n"),), has_header=False)
+    stub_dashboard.inject(Answer(503), times=2)
+    executor = RayJobExecutor(stub_dashboard.url)
+
+    assert list(executor.stream_logs("j", unreachable_timeout=30.0)) == ["hello"]
+
+
+def test_error_at_once_is_no_outage_to_be_told(
+    stub_dashboard: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without an ``unreachable_timeout`` there is an error, and no word of trying again."""
+    stub_dashboard.inject(Answer(503), times=None)
+
+    with pytest.raises(RayClusterUnreachableError):
+        list(RayJobExecutor(stub_dashboard.url).stream_logs("j"))
+
+    assert [record.getMessage() for record in caplog.records] == []
+
+
 # Results, ends and where they are called from
 
 
@@ -341,6 +390,58 @@ def test_error_inside_a_with_block_passes(stub_dashboard: StubDashboard) -> None
 
     with pytest.raises(KeyError, match="mine"):
         work()
+
+
+class _InterruptedError(Exception):
+    """What a task's ``execution_timeout`` raises in the middle of a call, by a signal."""
+
+
+@pytest.fixture
+def interrupted_soon() -> Iterator[None]:
+    """A signal comes after a moment, as of a task's timeout or Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise _InterruptedError
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.usefixtures("interrupted_soon")
+@pytest.mark.parametrize("is_entered", [True, False])
+def test_interrupted_call_ends_at_once(
+    stub_dashboard: StubDashboard, caplog: pytest.LogCaptureFixture, is_entered: bool
+) -> None:
+    """Ctrl-C or a task's timeout does not wait for an outage to end, and leaves nothing open."""
+    stub_dashboard.inject(Answer(503), times=None)
+    executor = RayJobExecutor(stub_dashboard.url, unreachable_timeout=20.0)
+    began = time.monotonic()
+
+    with pytest.raises(_InterruptedError), executor if is_entered else nullcontext():
+        executor.list_jobs()
+
+    assert time.monotonic() - began < 0.3 + SLACK
+    gc.collect()
+    assert [r.getMessage() for r in caplog.records if "Unclosed" in r.getMessage()] == []
+
+
+@pytest.mark.usefixtures("interrupted_soon")
+def test_executor_is_of_use_after_an_interrupted_call(stub_dashboard: StubDashboard) -> None:
+    """Who catches what interrupted a call inside a ``with`` block may go on with the next."""
+    stub_dashboard.inject(Answer(503), times=None)
+    with RayJobExecutor(stub_dashboard.url, unreachable_timeout=20.0) as executor:
+        with pytest.raises(_InterruptedError):
+            executor.list_jobs()
+        stub_dashboard.heal()
+        asked = stub_dashboard.count()
+
+        assert executor.list_jobs() == []
+        time.sleep(1.0)
+
+    assert stub_dashboard.count() == asked + 1
 
 
 def test_variables_of_ray_have_no_say(

@@ -83,3 +83,15 @@ def test_stopped_job_means_that_somebody_decided_it() -> None:
 
     assert type(error) is RayJobStoppedError
     assert "Ray job j on http://head:8265 was STOPPED by somebody" in str(error)
+
+
+def test_command_that_is_too_long_is_no_fault_of_the_cluster() -> None:
+    """What Linux can't start it can't start at the next try either, and the error says what to do."""
+    message = "Traceback…\nOSError: [Errno 7] Argument list too long: '/bin/sh'\n"
+    info = JobInfo("j", "FAILED", message=message, error_type="JOB_ENTRYPOINT_COMMAND_START_ERROR")
+
+    error = error_of(info, cluster=CLUSTER)
+
+    assert type(error) is RayJobEntrypointError
+    assert "put what is large into a file of working_dir" in str(error)
+    assert "another try may succeed" not in str(error)

@@ -133,6 +133,19 @@ async def test_last_lines_of_a_failure_are_whole_after_a_takeover(
     assert list(watcher.last_lines) == [f"line {number}" for number in range(10, 30)]
 
 
+async def test_last_lines_of_a_short_log_come_once_after_a_takeover(
+    stub: StubDashboard, watch: ClusterWatch
+) -> None:
+    """What the watch itself has shown is not told a second time."""
+    log = b"".join(b"line %d\n" % number for number in range(10))
+    stub.add_job("j", status="FAILED", log=((0.0, log),), has_header=False)
+    watcher = a_watcher(watch, log_position=log.index(b"line 5"))
+
+    await watcher.watch()
+
+    assert list(watcher.last_lines) == [f"line {number}" for number in range(10)]
+
+
 async def test_log_is_not_read_if_nobody_wants_it(stub: StubDashboard, watch: ClusterWatch) -> None:
     """Without log streaming no line is emitted, but a failed job's last ones are known."""
     stub.add_job("j", runtime=0.1, status="FAILED", log=((0.0, b"boom\n"),), has_header=False)
@@ -236,6 +249,25 @@ async def test_refused_credentials_end_the_watch_at_once(
         await asyncio.wait_for(watching, 10)
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 502])
+async def test_log_route_alone_decides_nothing(
+    stub: StubDashboard,
+    watch: ClusterWatch,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """A proxy that does not pass the log ends no watch, neither while the job runs nor after."""
+    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    stub.add_job("j", runtime=0.3, log=((0.0, b"one\n"),))
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(status), times=None, route=routes.LOGS)
+
+    info = await asyncio.wait_for(a_watcher(watch).watch(), 10)
+
+    assert info.status == "SUCCEEDED"
+    assert stub.count(routes.LOGS) > 1
+
+
 async def test_job_that_is_gone_ends_the_watch(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A restarted head forgets its jobs: the watch says that the job is gone."""
     stub.add_job("j", runtime=NEVER)
@@ -265,6 +297,39 @@ async def test_deadline_ends_the_watch_and_names_the_limit(
     assert caught.value.status == "RUNNING"
     assert caught.value.last_lines[-1] == "working"
     assert stub.count(routes.STOP) == 0
+
+
+async def test_deadline_ends_the_watch_in_an_outage_too(
+    stub: StubDashboard, watch: ClusterWatch
+) -> None:
+    """A limit of the user is not put off because the cluster is unreachable, and both are told."""
+    stub.add_job("j", runtime=NEVER)
+    watcher = a_watcher(watch, deadlines={"job_timeout": time.time() + 0.5})
+    watching = asyncio.create_task(watcher.watch())
+    while stub.count(routes.GET_JOB) < 2:
+        await asyncio.sleep(0.01)
+    stub.inject(Answer(502), times=None)
+    began = time.monotonic()
+
+    with pytest.raises(
+        RayJobTimeoutError,
+        match="was RUNNING when it was last seen, and at the end of its job_timeout the cluster is "
+        "unreachable: it answered 502",
+    ) as caught:
+        await asyncio.wait_for(watching, 10)
+
+    assert time.monotonic() - began < 2
+    assert caught.value.status == "RUNNING"
+
+
+async def test_deadline_that_passes_in_an_outage_of_a_job_never_seen(
+    stub: StubDashboard, watch: ClusterWatch
+) -> None:
+    """Also who has never got an answer keeps to the limit."""
+    stub.inject(Answer(502), times=None)
+
+    with pytest.raises(RayJobTimeoutError, match="was never seen, and at the end of its job_tim"):
+        await a_watcher(watch, deadlines={"job_timeout": time.time() + 0.2}).watch()
 
 
 async def test_pending_deadline_holds_only_while_the_job_waits(

@@ -153,7 +153,7 @@ async def test_drain_reads_to_the_last_byte(
 
 
 async def test_drain_gives_up_in_time(stub: StubDashboard, watch: ClusterWatch) -> None:
-    """A log that can't be read for too long is an outage, not an empty log."""
+    """A cluster that is away for too long is an outage, not an empty log."""
     stub.add_job("j", log=((0.0, LOG),))
     info = await watch.client.get_info("j")
     stub.inject(Answer(503), times=None)
@@ -163,18 +163,58 @@ async def test_drain_gives_up_in_time(stub: StubDashboard, watch: ClusterWatch) 
         await reader.follower.drain(info)
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 502])
+async def test_drain_leaves_out_what_alone_can_t_be_read(
+    stub: StubDashboard,
+    watch: ClusterWatch,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """While the status route answers, a log that can't be read is a warning that says why."""
+    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    stub.add_job("j", log=((0.0, LOG),))
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(status), times=None, route=routes.LOGS)
+    reader = Reader(watch)
+
+    await reader.follower.drain(await watch.client.get_info("j"))
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "log of Ray job j can't be read: it answered" in warnings[0]
+    assert str(status) in warnings[0]
+    assert reader.lines == []
+
+
+async def test_drain_outlasts_what_comes_on(
+    stub: StubDashboard, watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a log breaks off, as long as each read brings more of it none is left out."""
+    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.0)
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    stub.inject(CutBody(500), times=8, route=routes.AGENT_LOG)
+    reader = Reader(watch)
+
+    await reader.follower.drain(await watch.client.get_info("j"))
+
+    assert reader.lines == LINES
+
+
+@pytest.mark.parametrize("status", [403, 503])
 async def test_log_that_alone_can_t_be_read_is_told_once(
     stub: StubDashboard,
     watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    status: int,
 ) -> None:
     """While only the log is out of reach, one line says so, and one when it goes on."""
     monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.05)
     caplog.set_level(logging.INFO)
     stub.add_job("j", runtime=NEVER, log=((0.0, b"one\n"),), has_header=False)
-    stub.inject(Answer(503), times=None, route=routes.LOGS)
-    stub.inject(Answer(503), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(status), times=None, route=routes.LOGS)
+    stub.inject(Answer(status), times=None, route=routes.AGENT_LOG)
     reader = Reader(watch)
     following = asyncio.create_task(reader.follower.follow(await watch.client.get_info("j")))
 
@@ -186,7 +226,7 @@ async def test_log_that_alone_can_t_be_read_is_told_once(
     following.cancel()
 
     texts = [record.getMessage() for record in caplog.records]
-    assert sum("can't be read for the time being: it answered 503" in text for text in texts) == 1
+    assert sum(f"read for the time being: it answered {status}" in text for text in texts) == 1
     assert sum("The log of Ray job j goes on after" in text for text in texts) == 1
 
 

@@ -211,6 +211,16 @@ def test_long_line_is_cut_and_says_so(chunk_size: int) -> None:
     assert lines_of(parts) == ["x" * MAX + f" … [cut: this line has {MAX + 5:,} bytes]", "next"]
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\r\n"])
+@pytest.mark.parametrize("chunk_size", [1, 7, MAX, 1000])
+def test_size_of_a_cut_line_is_without_its_end(chunk_size: int, end: bytes) -> None:
+    r"""The ``\r`` of ``\r\n`` is not part of the line, however its bytes come."""
+    data = b"x" * (MAX + 5) + end + b"next\n"
+    parts = [data[start : start + chunk_size] for start in range(0, len(data), chunk_size)]
+
+    assert lines_of(parts) == ["x" * MAX + f" … [cut: this line has {MAX + 5:,} bytes]", "next"]
+
+
 def test_long_line_without_end_is_cut_too() -> None:
     """A log that ends inside a line over the limit shows the line's beginning."""
     assert lines_of([b"x" * MAX, b"yz"]) == ["x" * MAX + f" … [cut: this line has {MAX + 2} bytes]"]

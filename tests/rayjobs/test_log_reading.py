@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_synapse.exceptions import RayLogNotFoundError
+from airflow_synapse.exceptions import RayClusterUnreachableError, RayLogNotFoundError
 from airflow_synapse.rayjobs import log_reading
 from airflow_synapse.rayjobs.client import RayJobClient
 from airflow_synapse.rayjobs.log_reading import read_from
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from tests.support import stub_dashboard as routes
-from tests.support.faults import Answer, Hang
+from tests.support.faults import Answer, CutBody, Hang, Reset
 from tests.support.stub_dashboard import StubDashboard
 
 LOG = b"".join(b"line %d\n" % number for number in range(500))
@@ -112,6 +112,38 @@ async def test_agent_s_address_that_is_somebody_else_s_is_done_without(
 
     async with server:
         assert b"".join([chunk async for chunk in read_from(client, info, 0)]) == LOG
+
+
+@pytest.mark.parametrize("fault", [Reset(), CutBody(0)], ids=repr)
+async def test_agent_that_breaks_off_before_any_byte_is_done_without(
+    stub: StubDashboard, client: RayJobClient, fault: Reset | CutBody
+) -> None:
+    """A firewall that resets what goes to the agent's port hides no log that the dashboard has."""
+    stub.inject(fault, times=None, route=routes.AGENT_LOG)
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+
+    assert b"".join([chunk async for chunk in read_from(client, info, 1000)]) == LOG[1000:]
+
+
+async def test_read_that_breaks_off_later_starts_no_other(
+    stub: StubDashboard, client: RayJobClient
+) -> None:
+    """Bytes that have come already would come twice from the dashboard."""
+    stub.inject(CutBody(100), route=routes.AGENT_LOG)
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await client.get_info("j")
+    read = bytearray()
+
+    async def read_all() -> None:
+        async for chunk in read_from(client, info, 0):
+            read.extend(chunk)
+
+    with pytest.raises(RayClusterUnreachableError, match="broke off"):
+        await read_all()
+
+    assert read == LOG[:100]
+    assert stub.count(routes.LOGS) == 0
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])

@@ -59,6 +59,7 @@ Given = dict[str, Any]
     [
         (lambda p: {"working_dir": p / "nowhere"}, PluginManifestError, "nowhere"),
         (lambda p: {"working_dir": None}, PluginManifestError, "working_dir: it was not given"),
+        (lambda p: {"working_dir": ""}, PluginManifestError, "working_dir: it was not given"),
         (
             lambda p: {"working_dir": "s3://bucket/plugin.tar"},
             PluginManifestError,
@@ -308,3 +309,107 @@ def test_given_runtime_env_has_the_last_word(stub_dashboard: StubDashboard, plug
     sent = stub_dashboard.jobs[job_id].request["runtime_env"]
     assert sent["env_vars"] == {"A": "1", "B": "2", "C": "3"}
     assert sent["pip"]["packages"] == ["numpy", "scipy"]
+
+
+@pytest.mark.parametrize("nothing", [None, "", " "], ids=repr)
+def test_path_that_is_empty_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing: str | None
+) -> None:
+    """A template that renders to nothing uploads neither the current folder nor anything else."""
+    monkeypatch.chdir(written(tmp_path, "secret.txt", "s3cret"))
+    executor = RayJobExecutor("http://head", working_dir=nothing, requirements_file=nothing)
+
+    prepared = executor.prepare_entrypoint("true")
+
+    assert prepared.packages == ()
+    assert prepared.spec.runtime_env == {}
+
+
+def test_requirements_file_that_is_empty_is_the_folder_s_own(plugin: Path) -> None:
+    """Without a name of a file, the plugin's ``requirements.txt`` counts."""
+    written(plugin, "requirements.txt", "numpy\n")
+    executor = RayJobExecutor("http://head", working_dir=plugin, requirements_file="")
+
+    prepared = executor.prepare_action("train", {"epochs": 1})
+
+    assert prepared.spec.runtime_env["pip"]["packages"] == ["numpy"]
+
+
+LONG = "x" * 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"entrypoint": LONG},
+            "its entrypoint has 131,072 bytes, and Linux takes fewer than 131,072",
+        ),
+        (
+            {"runtime_env": {"env_vars": {"BIG": LONG[4:]}}},
+            "its environment variable 'BIG' has 131,072",
+        ),
+        (
+            {"runtime_env": {"env_vars": {"A": LONG[:70_000], "B": LONG[:70_000]}}},
+            "in all, and a node",
+        ),
+        ({"metadata": {"note": LONG}}, "its metadata have 131,"),
+    ],
+    ids=["entrypoint", "variable", "variables", "metadata"],
+)
+def test_what_no_node_can_start_is_refused(given: Given, told: str) -> None:
+    """Linux starts no command with an argument or a variable of 128 KiB, and params have no limit."""
+    with pytest.raises(RayJobSubmissionError, match=told) as caught:
+        RayJobExecutor("http://head").prepare_entrypoint(**{"entrypoint": "true", **given})
+
+    assert "into action_params, which may be of any size" in str(caught.value)
+    assert "xxx" not in str(caught.value)
+
+
+def test_largest_command_and_environment_are_let_through() -> None:
+    """What a node can start just so is not refused."""
+    variables = {"A": LONG[:60_000], "B": LONG[:69_000]}
+
+    prepared = RayJobExecutor("http://head").prepare_entrypoint(
+        LONG[1:], runtime_env={"env_vars": variables}
+    )
+
+    assert prepared.spec.entrypoint == LONG[1:]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"env": "A=b"}, "env is a str, not a mapping"),
+        ({"runtime_env": "{}"}, "runtime_env is a str, not a mapping"),
+        ({"metadata": "who=me"}, "metadata is a str, not a mapping"),
+        ({"metadata": {"who": {"me"}}}, "its metadata 'who' is a set"),
+        ({"runtime_env": {"pip": {"packages": [1]}}}, "['pip']['packages'][0] is a int, not text"),
+        ({"runtime_env": {"uv": {"packages": "numpy"}}}, "['uv']['packages'] is a str, not a list"),
+        (
+            {"runtime_env": {"worker_process_setup_hook": print}},
+            "runtime_env['worker_process_setup_hook'] is a builtin_function_or_method, which JSON can't",
+        ),
+        (
+            {"runtime_env": {"odd": {"x": [{1, 2}]}}},
+            "runtime_env['odd']['x'][0] is a set, which JSON",
+        ),
+    ],
+)
+def test_argument_of_another_type_is_refused_by_its_name(given: Given, told: str) -> None:
+    """What can't be sent is refused before packages are, and the error names argument and place."""
+    with pytest.raises(RayJobSubmissionError, match=re.escape(told)):
+        RayJobExecutor("http://head", **given).prepare_entrypoint("true")
+
+
+def test_wheels_are_in_the_folder_of_the_manifest_or_else_in_wheels(plugin: Path) -> None:
+    """The executor's own default is "wheels", and yields to what the manifest names."""
+    written(plugin, "config.yaml", (plugin / "config.yaml").read_text() + "wheels_dir: deps\n")
+    (plugin / "deps").mkdir()
+    (plugin / "deps" / "own-1.0-py3-none-any.whl").write_bytes(b"")
+    executor = RayJobExecutor("http://head", working_dir=plugin)
+
+    prepared = executor.prepare_action("train", {"epochs": 1})
+
+    assert executor.source.wheels_dir == "wheels"
+    assert "deps/own-1.0-py3-none-any.whl" in prepared.spec.runtime_env["pip"]["packages"][0]

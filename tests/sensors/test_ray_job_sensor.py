@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.rayjobs import log_follower, log_reading
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import (
@@ -28,7 +30,7 @@ from airflow_synapse.version_compat import (
     TaskDeferred,
 )
 from tests.support import stub_dashboard as routes
-from tests.support.faults import Answer
+from tests.support.faults import Answer, CutBody, Hang
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -38,6 +40,7 @@ def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> No
     """The task's log is one that a test can read; Airflow's own goes to standard output."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(RayJobSensor, "log", logging.getLogger("the task's log"))
+    monkeypatch.setattr(log_reading, "_unusable_agents", {})
 
 
 @pytest.fixture
@@ -150,6 +153,72 @@ def test_log_that_is_gone_does_not_matter(stub: StubDashboard) -> None:
     stub.inject(Answer(500, b"A file is not found at: x"), times=None, route=routes.LOGS)
 
     assert a_sensor().poke({}) is True
+
+
+def test_read_that_breaks_off_loses_and_repeats_nothing(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What came before a connection was cut is shown once, and the next look goes on after it."""
+    log = b"".join(b"line %d\n" % number for number in range(100))
+    job = stub.add_job("j", runtime=NEVER, log=((0.0, log),), has_header=False)
+    stub.inject(CutBody(350), route=routes.AGENT_LOG)
+    sensor = a_sensor()
+
+    assert sensor.poke({}) is False
+    job.finish()
+    assert sensor.poke({}) is True
+
+    assert [text for text in messages(caplog) if text.startswith("line")] == [
+        f"line {number}" for number in range(100)
+    ]
+
+
+def test_log_that_seems_empty_at_the_end_is_looked_at_again(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A busy head now and then answers as if a log were empty, and a cut answer is no end."""
+    stub.add_job("j", log=((0.0, b"line 1\nline 2\n"),), has_header=False)
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(200, b"", {"Content-Type": "text/plain"}), route=routes.LOGS)
+    stub.inject(CutBody(9), route=routes.LOGS)
+
+    assert a_sensor().poke({}) is True
+
+    assert [text for text in messages(caplog) if text.startswith("line")] == ["line 1", "line 2"]
+
+
+@pytest.mark.parametrize("fault", [Answer(403), Answer(502), Hang()], ids=repr)
+def test_broken_log_route_neither_fails_nor_holds_up_a_poke(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch, fault: Answer | Hang
+) -> None:
+    """The sensor is about the job's end, however long its log can't be read."""
+    monkeypatch.setattr(log_follower, "_LONGEST_LOOK", 0.2)
+    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    job = stub.add_job("j", runtime=NEVER)
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(fault, times=None, route=routes.LOGS)
+    sensor = a_sensor()
+    began = time.monotonic()
+
+    assert sensor.poke({}) is False
+    assert time.monotonic() - began < 1.5
+    job.finish()
+    assert sensor.poke({}) is True
+
+    assert time.monotonic() - began < 10
+
+
+def test_failed_job_is_told_without_its_log(stub: StubDashboard) -> None:
+    """Where the last lines can't be had, the job's own error is what the sensor fails with."""
+    stub.add_job("j", status="FAILED", exit_code=3)
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.inject(Answer(503), times=None, route=routes.LOGS)
+    began = time.monotonic()
+
+    with pytest.raises(RayJobEntrypointError, match="exit code 3"):
+        a_sensor(stream_logs=False).poke({})
+
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("status", ["FAILED", "STOPPED"])

@@ -43,6 +43,7 @@ class JobScript:
     :param exit_code: The exit code of its entrypoint; 0 or 1 as fits, if None.
     :param ever_ran: Whether a node took it. One whose runtime_env failed has no node.
     :param stop_delay: From the request to stop it to STOPPED. ``NEVER``: it can't be stopped.
+    :param ended_ago: How long before somebody first asks about it it ended, by the wall clock.
     """
 
     pending: float = 0.0
@@ -55,6 +56,7 @@ class JobScript:
     exit_code: int | None = None
     ever_ran: bool = True
     stop_delay: float = 0.0
+    ended_ago: float = 0.0
 
 
 def runtime_env_failure(reason: str) -> JobScript:
@@ -157,7 +159,7 @@ class StubJob:
         has_ended = status in TERMINAL_STATUSES
         told = self.script if has_ended and status != STOPPED else JobScript()
         if has_ended and self._wall_end is None:
-            self._wall_end = int(time.time() * 1000)
+            self._wall_end = int((time.time() - self.script.ended_ago) * 1000)
         return {
             "type": "SUBMISSION",
             "job_id": None,
