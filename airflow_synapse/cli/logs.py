@@ -14,6 +14,9 @@ from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.failures import error_of
 from airflow_synapse.rayjobs.models import JobInfo
 
+_PATIENCE = 600.0
+"""Seconds of an outage that who follows a job waits for its cluster, as tasks do by default."""
+
 
 @command
 def logs(args: Namespace) -> int:
@@ -36,7 +39,8 @@ def follow(executor: RayJobExecutor, job_id: str, *, conn_id: str, tail: int | N
     try:
         position = _print_tail(executor, job_id, tail) if tail else 0
         _tell_if_it_never_ran(executor.get_info(job_id))
-        for line in executor.stream_logs(job_id, log_position=position):
+        lines = executor.stream_logs(job_id, log_position=position, unreachable_timeout=_PATIENCE)
+        for line in lines:
             _print_line(line.encode())
             last_lines.append(line)
         info = executor.get_info(job_id)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -53,6 +54,27 @@ def test_following_goes_on_to_the_end(airflow_cli, stub, way, words) -> None:
     assert told.code == exits.FAILED
     assert told.out == ("" if words else "1\n") + "2\n3\n4 begun\n5\n"
     assert "FAILED" in told.err
+
+
+def test_following_outlasts_an_outage(airflow_cli, stub) -> None:
+    """A cluster that is away for a moment ends nothing."""
+    stub.add_job("j", log=((0.0, b"one\n"), (1.0, b"two\n")), runtime=NEVER, has_header=False)
+
+    def break_off() -> None:
+        while not stub.count(routes.AGENT_LOG):
+            time.sleep(0.01)
+        stub.inject(Answer(503), times=2, route=routes.GET_JOB)
+        asked = stub.count(routes.GET_JOB)
+        while stub.count(routes.GET_JOB) < asked + 3:
+            time.sleep(0.01)
+        stub.jobs["j"].finish("STOPPED")
+
+    outage = threading.Thread(target=break_off)
+    outage.start()
+    told = airflow_cli("ray", "logs", "--follow", "j")
+    outage.join()
+
+    assert (told.code, told.out) == (exits.STOPPED, "one\n")
 
 
 def test_following_an_ended_job_ends(airflow_cli, stub) -> None:
