@@ -140,9 +140,9 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.get_logs`."""
         return self.get_conn().get_logs(job_id)
 
-    def stream_logs(self, job_id: str) -> Iterator[str]:
+    def stream_logs(self, job_id: str, **kwargs: Any) -> Iterator[str]:
         """See :meth:`.BaseRayExecutor.stream_logs`."""
-        return self.get_conn().stream_logs(job_id)
+        return self.get_conn().stream_logs(job_id, **kwargs)
 
     def get_result(self, job_id: str) -> Any:
         """See :meth:`.BaseRayExecutor.get_result`."""

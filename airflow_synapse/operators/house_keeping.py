@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.models import JobInfo
 
 _LEAST_AGE = 60.0
-"""Seconds that a job has to be over: one that is deleted within a second of its end comes back."""
+"""Seconds that a job has to be over: until then its task may still read its log and its result."""
 
 _PROGRESS_EVERY = 100
 
