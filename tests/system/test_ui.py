@@ -26,11 +26,9 @@ EXTRA_FIELDS = {"Headers": "password", "Cookies": "password", "Verify TLS": "tex
 @pytest.fixture(scope="module")
 def logged_in(airflow: AirflowDeployment) -> Iterator[AirflowBrowser]:
     """One browser for all tests, in which the admin has logged in."""
-    missing = missing_programs()
-    if missing and not os.environ.get("CI"):
-        pytest.skip(
-            f"not installed: {', '.join(missing)}; apt-get install chromium chromium-driver"
-        )
+    if missing := missing_programs():
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up(f"not installed: {', '.join(missing)}; apt-get install chromium chromium-driver")
     with airflow_browser(airflow.base_url) as browser:
         browser.log_in(airflow.username, airflow.password)
         yield browser
