@@ -130,7 +130,13 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         if ti.try_number <= ti.max_tries and self.reattach:
             self.log.warning("Ray job %s goes on; the next try takes it over.", job_id)
         elif isinstance(error, RayClusterUnreachableError):
-            self.log.error("Ray job %s may still run, and no try will take it over.", job_id)
+            self.log.error(
+                "Ray job %s may still run, and no try will take it over. If so, stop it with `ray job stop "
+                "%s --address %s`.",
+                job_id,
+                job_id,
+                error.cluster,
+            )
         else:
             self._hook().stop_and_tell(job_id, logger=self.log)
 

@@ -14,6 +14,7 @@ from airflow.sdk.execution_time.timeout import timeout
 from airflow_synapse.exceptions import (
     ExecutionError,
     JobIdConflictError,
+    RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobTimeoutError,
 )
@@ -250,6 +251,16 @@ def test_watch_that_broke_in_the_triggerer_leaves_the_job_only_to_a_next_try(
         operator.execute_complete({"ti": TaskInstance(max_tries=max_tries)}, event)  # type: ignore[typeddict-item]
 
     assert stub.jobs["j"].status == status
+
+
+def test_job_out_of_reach_in_the_last_try_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Who finds the task failed reads that its job may run on, and how to stop it."""
+    event = {"status": "UNREACHABLE", "job_id": "j", "cluster": "http://ray:8265", "reason": "gone"}
+
+    with pytest.raises(RayClusterUnreachableError):
+        a_command().execute_complete({"ti": TaskInstance()}, event)  # type: ignore[typeddict-item]
+
+    assert any("ray job stop j --address http://ray:8265" in text for text in messages(caplog))
 
 
 @pytest.mark.parametrize(("max_tries", "reattach", "status"), LEFT)
