@@ -10,7 +10,7 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
-from airflow.providers_manager import ProvidersManager
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
 from airflow_synapse.get_provider_info import get_provider_info
 
@@ -68,8 +68,10 @@ def test_form_hides_secrets() -> None:
 
 def test_form_has_labels_of_its_own() -> None:
     """Every Airflow that we support shows Ray's names for a connection's fields."""
-    behaviour = ProvidersManager().field_behaviours["ray"]
+    (form,) = [each for each in HookMetaService.hook_meta_data() if each.connection_type == "ray"]
 
-    assert behaviour["relabeling"]["host"] == "Dashboard host or URL"
-    assert behaviour["hidden_fields"] == ["login"]
-    assert "8265" in behaviour["placeholders"]["port"]
+    fields = form.standard_fields
+    assert fields is not None
+    assert fields.host.title == "Dashboard host or URL"
+    assert fields.port.placeholder == "8265"
+    assert fields.login.hidden
