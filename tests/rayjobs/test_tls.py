@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import ssl
 import threading
@@ -20,6 +21,15 @@ from cryptography.x509.oid import NameOID
 from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
 from tests.support.stub_dashboard import StubDashboard
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_goodbye() -> Iterator[None]:
+    """Connections whose loop ended before TLS said goodbye are collected here, where nobody minds."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
