@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
@@ -291,7 +292,8 @@ class RayJobClient:
     def _guess(self, error: BaseException) -> str:
         """Return what may be the matter: of a server's TLS alerts asyncio tells nothing."""
         is_mutual = self.cluster.client_cert or not self._base.startswith("https")
-        if isinstance(error, aiohttp.ServerDisconnectedError) and not is_mutual:
+        is_cut = getattr(error, "errno", None) == errno.ECONNRESET
+        if (is_cut or isinstance(error, aiohttp.ServerDisconnectedError)) and not is_mutual:
             return "; it may want a client certificate (client_cert)"
         return ""
 
