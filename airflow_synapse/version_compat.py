@@ -1,4 +1,7 @@
-"""What differs between the Airflow versions we support: the only place that looks at the version."""
+"""What differs between the Airflow versions we support.
+
+The only place that looks at the version, besides the UI plugin, which must not import this.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
 
+from airflow import __version__ as airflow_version
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
@@ -64,7 +65,10 @@ class RayViewPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *_: Any, **__: Any) -> None:
-        """Take tab and app away where ``[ray] job_view`` is off."""
-        if not conf.getboolean("ray", "job_view", fallback=True):
+        """Take tab and app away where ``[ray] job_view`` is off, and on Airflow 3.1.0.
+
+        That reads no cookie, so that a page in a frame can't tell who looks at it.
+        """
+        if airflow_version == "3.1.0" or not conf.getboolean("ray", "job_view", fallback=True):
             cls.fastapi_apps = []
             cls.external_views = []

@@ -6,6 +6,7 @@ import json
 import socket
 from typing import Any
 
+import airflow
 import pytest
 
 from airflow_synapse.exceptions import RayJobNotFoundError
@@ -132,6 +133,7 @@ def test_refused_port_and_wrong_scheme_are_told(
     assert "Ray Client" in RayJobHook().test_connection()[1]
 
 
+@pytest.mark.skipif(airflow.__version__ == "3.1.0", reason="it can't be asked outside of a task")
 def test_connection_that_is_not_defined_is_told() -> None:
     """Outside Airflow's processes only some connections are found; the test says so and raises nothing."""
     is_good, message = RayJobHook("nowhere").test_connection()

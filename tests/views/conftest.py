@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from airflow import __version__ as airflow_version
 from airflow import settings
 from airflow.api_fastapi.app import create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -138,6 +139,8 @@ def auth_manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def log_in(database: Any, auth_manager: Any) -> Iterator[Callable[[str | None], TestClient]]:
     """Returns a browser that is logged in with a role, as Airflow's UI is: by cookie."""
+    if airflow_version == "3.1.0":
+        pytest.skip("Airflow 3.1.0 reads no cookie, so there is no tab")
     clients = []
 
     def log_in(role: str | None) -> TestClient:

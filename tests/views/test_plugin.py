@@ -12,6 +12,7 @@ from airflow.plugins_manager import AirflowPlugin
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from airflow_synapse.views import plugin as plugin_module
 from airflow_synapse.views.plugin import RayViewPlugin
 
 _SCRIPT = """
@@ -57,6 +58,16 @@ def test_view_leads_to_the_app() -> None:
     assert page.status_code == 401
     assert script.status_code == 200
     assert view["destination"] == "task_instance"
+
+
+def test_airflow_that_reads_no_cookie_has_no_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Airflow 3.1.0 the tab would show everybody that they are not logged in."""
+    monkeypatch.setattr(plugin_module, "airflow_version", "3.1.0")
+    plugin = type("Off", (RayViewPlugin,), {})
+
+    plugin.on_load()
+
+    assert (plugin.fastapi_apps, plugin.external_views) == ([], [])
 
 
 @pytest.mark.parametrize("off", ["False", "0"])
