@@ -12,10 +12,8 @@ from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.exceptions import LAST_LINES, RayJobFailedError
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.job_watcher import WatchOptions
 from airflow_synapse.rayjobs.models import JobInfo
-
-_PATIENCE = 600.0
-"""Seconds of an outage that who follows a job waits for its cluster, as tasks do by default."""
 
 
 @command
@@ -39,7 +37,8 @@ def follow(executor: RayJobExecutor, job_id: str, *, conn_id: str, tail: int | N
     try:
         position = _print_tail(executor, job_id, tail) if tail else 0
         _tell_if_it_never_ran(executor.get_info(job_id))
-        lines = executor.stream_logs(job_id, log_position=position, unreachable_timeout=_PATIENCE)
+        patience = WatchOptions.unreachable_timeout  # as tasks have it by default
+        lines = executor.stream_logs(job_id, log_position=position, unreachable_timeout=patience)
         for line in lines:
             _print_line(line.encode())
             last_lines.append(line)

@@ -161,12 +161,11 @@ def choose_attempt(
         due = run.try_number if run.had_job else 1  # what an earlier try had is gone
         return Attempt(run.job_id(due, given=given))
     _refuse_other(run, latest, cluster)
-    is_old = run.was_cleared_after(latest)
-    if latest.status in _ADOPTABLE and adopts and not is_old:
+    if latest.status in _ADOPTABLE and adopts and not run.was_cleared_after(latest):
         return Attempt(latest.job_id, latest)
     due = max(number + 1, run.try_number) if run.had_job else number + 1
     job_id = run.job_id(due, given=given)
-    if latest.is_terminal or not (is_old or not adopts):
+    if latest.is_terminal:
         return Attempt(job_id)
     if run.may_be_foreign(latest):
         return Attempt(job_id, maybe_foreign=latest)

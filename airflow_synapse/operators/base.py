@@ -107,17 +107,21 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
         """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
-        reason = "was not submitted within the task's execution_timeout"
-        if hook is not None and job_id is not None:
-            reason = "had not ended at the end of the task's execution_timeout"
-            if not hook.stop_and_tell(job_id, logger=self.log):
-                reason += ", and could not be stopped, so that it may still run"
-        return RayJobTimeoutError(
+        from airflow_synapse.triggers.events import error_of_lasting_job
+
+        hint = "Raise execution_timeout if the job needs longer."
+        cluster = hook.connection.cluster.dashboard_url if hook is not None else None
+        if hook is None or job_id is None:
+            reason = "was not submitted within the task's execution_timeout"
+            return RayJobTimeoutError(job_id=job_id, cluster=cluster, reason=reason, hint=hint)
+        error = RayJobTimeoutError(
             job_id=job_id,
-            cluster=hook.connection.cluster.dashboard_url if hook is not None else None,
-            reason=reason,
-            hint="Raise execution_timeout if the job needs longer.",
+            cluster=cluster,
+            reason="had not ended at the end of the task's execution_timeout",
+            hint=hint,
         )
+        is_stopped = hook.stop_and_tell(job_id, logger=self.log)
+        return error if is_stopped else error_of_lasting_job(error)
 
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
         """Leave a job that nobody watches any more to the next try, or stop it if none will take it.

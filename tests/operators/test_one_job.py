@@ -203,17 +203,21 @@ def test_job_that_survived_a_clear_is_stopped(
     assert any("from before the task was cleared" in text for text in messages(caplog))
 
 
-def test_job_that_may_be_another_airflow_s_is_left_alone(
-    stub: StubDashboard, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where two Airflows have no names, neither touches what looks like its own and started elsewhere."""
-    stub.script(runtime=NEVER)
+def submit_in_two_runs_of_one_id() -> None:
     for second in (1, 2):
         started = SimpleNamespace(
             start_date=datetime(2026, 1, 1, second=second, tzinfo=timezone.utc)
         )
         context: Any = {"ti": TaskInstance(), "dag_run": started}
         a_command(wait_for_completion=False).execute(context)
+
+
+def test_job_that_may_be_another_airflow_s_is_left_alone(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where two Airflows have no names, neither touches what looks like its own and started elsewhere."""
+    stub.script(runtime=NEVER)
+    submit_in_two_runs_of_one_id()
 
     assert [job.status for job in stub.jobs.values()] == ["RUNNING", "RUNNING"]
     assert any("maybe of another Airflow" in text for text in messages(caplog))
@@ -225,12 +229,7 @@ def test_named_airflow_stops_what_it_left_behind(
     """With a name, a job of a run that was deleted and made again is known to be its own."""
     monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "prod")
     stub.script(runtime=NEVER)
-    for second in (1, 2):
-        started = SimpleNamespace(
-            start_date=datetime(2026, 1, 1, second=second, tzinfo=timezone.utc)
-        )
-        context: Any = {"ti": TaskInstance(), "dag_run": started}
-        a_command(wait_for_completion=False).execute(context)
+    submit_in_two_runs_of_one_id()
 
     assert [job.status for job in stub.jobs.values()] == ["STOPPED", "RUNNING"]
 
