@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.log_lines import LineAssembler
+from airflow_synapse.rayjobs.logs.lines import LineAssembler
 from benchmarks.environments import OURS, clean_environment
 from benchmarks.tables import Table, number, quantile, ratio
 from local_services.ray_head import RayHead

@@ -25,9 +25,9 @@ class Reader:
 
 
 def read_synapse(url: str, job_id: str, reader: Reader) -> None:
-    from airflow_synapse.rayjobs.cluster_watch import shared_watch
-    from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
     from airflow_synapse.rayjobs.models import RayCluster
+    from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
+    from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 
     class Silent:
         def info(self, *_):

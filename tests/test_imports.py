@@ -11,7 +11,7 @@ MODULES = {
     "airflow_synapse.operators.ray_job",
     "airflow_synapse.sensors.ray_job",
 }
-HEAVY = {"ray", "aiohttp", "requests", "jsonschema", "airflow_synapse.rayjobs.client"}
+HEAVY = {"ray", "aiohttp", "requests", "jsonschema", "airflow_synapse.rayjobs.client.dashboard"}
 
 _SCRIPT = f"""
 import json, sys

@@ -8,12 +8,12 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_synapse import settings
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import executor_of, hook_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
-from airflow_synapse.hooks import settings
-from airflow_synapse.operators.arguments import to_seconds
+from airflow_synapse.durations import to_seconds
 from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
 from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
 

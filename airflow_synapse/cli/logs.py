@@ -11,9 +11,9 @@ from airflow_synapse.cli.cluster import again, executor_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.exceptions import LAST_LINES, RayJobFailedError
 from airflow_synapse.rayjobs.executor import RayJobExecutor
-from airflow_synapse.rayjobs.failures import error_of
-from airflow_synapse.rayjobs.job_watcher import WatchOptions
+from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 
 @command

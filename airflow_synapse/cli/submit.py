@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from airflow_synapse import settings
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import again, executor_of
 from airflow_synapse.cli.exits import UsageError, command, tell
 from airflow_synapse.cli.logs import follow
-from airflow_synapse.hooks import settings
 from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
 from airflow_synapse.rayjobs.executor import RayJobExecutor
-from airflow_synapse.rayjobs.preparation import PreparedJob
+from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 _MIB = 1024**2
 _REDRAWN_EVERY = 0.1

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.rayjobs.executor import RayJobExecutor
-    from airflow_synapse.rayjobs.preparation import PreparedJob
+    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 _OF_THE_LOGICAL_DATE = frozenset({"ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"})
 _SENDABLE = frozenset(

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 
 class AirflowMetrics:
-    """Airflow's stats as :class:`~airflow_synapse.rayjobs.metrics.Metrics`.
+    """Airflow's stats as :class:`~airflow_synapse.rayjobs.reporting.Metrics`.
 
     :param in_triggerer: Whether this is a triggerer's process and not a task's.
     """

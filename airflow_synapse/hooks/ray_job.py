@@ -17,9 +17,9 @@ from airflow_synapse.version_compat import AirflowNotFoundException, aget_connec
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
-    from airflow_synapse.rayjobs.job_watcher import WatchOptions
-    from airflow_synapse.rayjobs.log_follower import Emit
-    from airflow_synapse.rayjobs.models import JobInfo, Logger
+    from airflow_synapse.rayjobs.models import JobInfo
+    from airflow_synapse.rayjobs.reporting import Emit, Logger
+    from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset
 
-from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.handover.job_facts import JobFacts
 
 
 def tell_assets(context: Any, outlets: Iterable[Any], facts: JobFacts | None) -> None:

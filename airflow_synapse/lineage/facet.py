@@ -5,7 +5,7 @@ from __future__ import annotations
 import attr
 from openlineage.client.facet_v2 import RunFacet
 
-from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.handover.job_facts import JobFacts
 
 
 @attr.define

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_synapse.lineage.job_facts import JobFacts
+from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.rayjobs.models import PENDING, RUNNING
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_synapse.rayjobs.models import Logger
-    from airflow_synapse.rayjobs.preparation import PreparedJob
+    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
+    from airflow_synapse.rayjobs.reporting import Logger
 
 PARENT_ID = "OPENLINEAGE_PARENT_ID"
 """Environment: the task's run as ``namespace/name/run id``."""

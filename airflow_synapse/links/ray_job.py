@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.handover.xcom_keys import DASHBOARD_URL_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

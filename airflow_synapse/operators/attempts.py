@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_synapse.exceptions import JobIdConflictError
-from airflow_synapse.hooks.job_metadata import task_metadata
-from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
+from airflow_synapse.handover.job_metadata import task_metadata
+from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
 
 DEPLOYMENT_KEY = "airflow_deployment"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_synapse import settings
+from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import (
     ExecutionError,
     RayClusterUnreachableError,
@@ -17,25 +19,24 @@ from airflow_synapse.exceptions import (
     RayJobStoppedError,
     RayJobTimeoutError,
 )
-from airflow_synapse.hooks import settings
-from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import (
+from airflow_synapse.handover.job_facts import JobFacts
+from airflow_synapse.handover.xcom_keys import (
     DASHBOARD_URL_KEY,
     JOB_ID_KEY,
     LOG_POSITION_KEY,
     log_position,
 )
+from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.lineage.asset_events import tell_assets
-from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
-from airflow_synapse.operators.arguments import deadlines_of, to_seconds
+from airflow_synapse.operators.arguments import deadlines_of
 from airflow_synapse.operators.attempts import MAYBE_FOREIGN, Attempt, choose_attempt, task_run
 from airflow_synapse.operators.job_arguments import RayJobArguments
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
 from airflow_synapse.operators.waiting import wait_in_worker
-from airflow_synapse.rayjobs.metrics import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
+from airflow_synapse.rayjobs.reporting import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
     AirflowFailException,
     AirflowTaskTimeout,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.rayjobs.executor import RayJobExecutor
-    from airflow_synapse.rayjobs.preparation import PreparedJob
+    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 _LIMITS = ("job_timeout", "pending_timeout")
 _DEFERRAL_SLACK = 60.0
@@ -107,7 +108,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
         """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
-        from airflow_synapse.triggers.events import error_of_lasting_job
+        from airflow_synapse.handover.events import error_of_lasting_job
 
         hint = "Raise execution_timeout if the job needs longer."
         cluster = hook.connection.cluster.dashboard_url if hook is not None else None
@@ -150,7 +151,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
         :param event: What :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger` told.
         """
-        from airflow_synapse.triggers.events import error_of_event
+        from airflow_synapse.handover.events import error_of_event
 
         self._facts = JobFacts.of_event(event)
         error = error_of_event(event)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_synapse import settings
+from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import RayJobNotFoundError
-from airflow_synapse.hooks import settings
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.operators.arguments import to_seconds
 from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
 
 if TYPE_CHECKING:

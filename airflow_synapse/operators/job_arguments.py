@@ -7,15 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_synapse.hooks import settings
+from airflow_synapse import settings
+from airflow_synapse.durations import to_number
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.links.ray_job import RayJobLink
-from airflow_synapse.operators.arguments import plain_path, to_number
+from airflow_synapse.operators.arguments import plain_path
 from airflow_synapse.operators.hidden_templates import HiddenTemplates
 from airflow_synapse.version_compat import conf
 
 if TYPE_CHECKING:
-    from airflow_synapse.rayjobs.job_watcher import WatchOptions
+    from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 
 class RayJobArguments(HiddenTemplates):
@@ -189,7 +190,7 @@ class RayJobArguments(HiddenTemplates):
         )
 
     def _watch_options(self, deadlines: Mapping[str, float]) -> WatchOptions:
-        from airflow_synapse.rayjobs.job_watcher import WatchOptions
+        from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
         return WatchOptions(
             poll_interval=self.poll_interval,

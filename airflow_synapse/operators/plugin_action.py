@@ -11,7 +11,7 @@ from airflow_synapse.operators.results import RayResultOperator
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
-    from airflow_synapse.rayjobs.preparation import PreparedJob
+    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 
 class SubmitPluginActionOperator(RayResultOperator):

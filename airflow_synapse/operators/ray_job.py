@@ -9,7 +9,7 @@ from airflow_synapse.operators.base import RayJobOperator
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
-    from airflow_synapse.rayjobs.preparation import PreparedJob
+    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 
 class SubmitRayJobOperator(RayJobOperator):

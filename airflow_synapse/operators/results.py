@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_synapse.hooks.airflow_values import safe_value
+from airflow_synapse.handover.airflow_values import safe_value
 from airflow_synapse.operators.base import RayJobOperator
 
 

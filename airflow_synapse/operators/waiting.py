@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.exceptions import RayJobTimeoutError
+from airflow_synapse.handover.xcom_keys import DASHBOARD_URL_KEY
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY
 
 if TYPE_CHECKING:
-    from airflow_synapse.rayjobs.job_watcher import WatchOptions
+    from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 
 def wait_in_worker(
@@ -20,7 +20,7 @@ def wait_in_worker(
 
     :raises RayJobTimeoutError: if a deadline passed. The job was stopped.
     """
-    from airflow_synapse.triggers.events import error_of_lasting_job, event_of_end
+    from airflow_synapse.handover.events import error_of_lasting_job, event_of_end
 
     def show(lines: Sequence[str]) -> None:
         for line in lines:

@@ -23,18 +23,18 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
-from airflow_synapse.rayjobs import submission
-from airflow_synapse.rayjobs.client import SETTLES_IN, RayJobClient
-from airflow_synapse.rayjobs.cluster_watch import shared_watch
-from airflow_synapse.rayjobs.failures import error_of, not_ended
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.log_follower import Emit, read_new_lines
-from airflow_synapse.rayjobs.log_reading import read_last_lines, read_log
-from airflow_synapse.rayjobs.metrics import NO_METRICS, Metrics
-from airflow_synapse.rayjobs.models import JobInfo, Logger, RayCluster
-from airflow_synapse.rayjobs.outages import OutageLog, outlast
-from airflow_synapse.rayjobs.results import read_result
-from airflow_synapse.rayjobs.stopping import stop_and_tell
+from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN, RayJobClient
+from airflow_synapse.rayjobs.job import stopping
+from airflow_synapse.rayjobs.job.failures import error_of, not_ended
+from airflow_synapse.rayjobs.job.results import read_result
+from airflow_synapse.rayjobs.job.stopping import stop_and_tell
+from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
+from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from airflow_synapse.rayjobs.patience import OutageLog, outlast
+from airflow_synapse.rayjobs.reporting import NO_METRICS, Emit, Logger, Metrics
+from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
+from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
+from airflow_synapse.rayjobs.watching.log_follower import read_new_lines
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ class BaseRayExecutor(ABC):
     def read_new_lines(self, info: JobInfo, *, position: int, emit: Emit, logger: Logger) -> int:
         """Hand the job's log from a byte on to ``emit``, and return from which byte to go on.
 
-        See :func:`airflow_synapse.rayjobs.log_follower.read_new_lines`.
+        See :func:`airflow_synapse.rayjobs.watching.log_follower.read_new_lines`.
         """
         read = partial(read_new_lines, self.cluster, info, metrics=self.metrics)
         return self._cross(lambda: read(position=position, emit=emit, logger=logger))
@@ -235,7 +235,7 @@ class BaseRayExecutor(ABC):
         :raises RayJobTimeoutError: if it did not end within ``request_timeout``, as a job that
             waits for resources does not.
         """
-        return self._call(lambda client: submission.stop(client, job_id))
+        return self._call(lambda client: stopping.stop(client, job_id))
 
     def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
         """Stop the job through outages, and tell how that went instead of raising.
@@ -305,7 +305,7 @@ class BaseRayExecutor(ABC):
     def watch(
         self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger
     ) -> tuple[JobInfo, Sequence[str]]:
-        """Watch the job to its end; see :class:`~airflow_synapse.rayjobs.job_watcher.JobWatcher`.
+        """Watch the job to its end; see :class:`~airflow_synapse.rayjobs.watching.job_watcher.JobWatcher`.
 
         :return: The job as it ended, and the last lines of its log.
         """

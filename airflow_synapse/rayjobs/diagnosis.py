@@ -21,22 +21,22 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.plugin.function import FunctionSource
-from airflow_synapse.rayjobs import submission
-from airflow_synapse.rayjobs.answers import AgentUnusableError
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.failures import error_of
-from airflow_synapse.rayjobs.log_reading import driver_log, read_last_lines
+from airflow_synapse.rayjobs.client.answers import AgentUnusableError
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.job import stopping, submission
+from airflow_synapse.rayjobs.job.failures import error_of
+from airflow_synapse.rayjobs.job.results import read_result
+from airflow_synapse.rayjobs.logs.reading import driver_log, read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, JobInfo, RayCluster
-from airflow_synapse.rayjobs.preparation import (
+from airflow_synapse.rayjobs.packing.preparation import (
     JobRequest,
     PluginSource,
     PreparedJob,
     prepare_entrypoint,
     prepare_function,
 )
+from airflow_synapse.rayjobs.packing.resources import Resources
 from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY, is_too_old
-from airflow_synapse.rayjobs.resources import Resources
-from airflow_synapse.rayjobs.results import read_result
 
 OK = "ok"
 WARN = "warn"
@@ -160,7 +160,7 @@ class _Diagnosis:
         if self._job is None:
             return
         with suppress(AirflowSynapseError):
-            await submission.stop(self._client, self._job_id)
+            await stopping.stop(self._client, self._job_id)
             await self._client.delete(self._job_id)
 
     @property

@@ -11,13 +11,13 @@ from typing import Any
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
-from airflow_synapse.rayjobs import submission
-from airflow_synapse.rayjobs.addresses import check_new_job_id
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
-from airflow_synapse.rayjobs.client import RayJobClient
+from airflow_synapse.rayjobs.client.addresses import check_new_job_id
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.job import submission
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.packages import UploadProgress
-from airflow_synapse.rayjobs.preparation import (
+from airflow_synapse.rayjobs.packing.packages import UploadProgress
+from airflow_synapse.rayjobs.packing.preparation import (
     JobRequest,
     PluginSource,
     PreparedJob,
@@ -25,7 +25,7 @@ from airflow_synapse.rayjobs.preparation import (
     prepare_entrypoint,
     prepare_function,
 )
-from airflow_synapse.rayjobs.resources import Resources
+from airflow_synapse.rayjobs.packing.resources import Resources
 
 __all__ = ["BaseRayExecutor", "RayJobExecutor"]
 

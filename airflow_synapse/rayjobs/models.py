@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
@@ -150,19 +150,3 @@ class JobInfo:
             driver_node_id=details.get("driver_node_id"),
             driver_agent_http_address=details.get("driver_agent_http_address"),
         )
-
-
-class Logger(Protocol):
-    """What of a logger is used here: a standard one or structlog's will do."""
-
-    def debug(self, msg: str, /, *args: Any) -> Any:
-        """Tell what only a developer asks for."""
-
-    def info(self, msg: str, /, *args: Any) -> Any:
-        """Tell a change."""
-
-    def warning(self, msg: str, /, *args: Any) -> Any:
-        """Tell what a user should look at."""
-
-    def error(self, msg: str, /, *args: Any) -> Any:
-        """Tell what a user has to act on."""

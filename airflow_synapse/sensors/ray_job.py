@@ -14,18 +14,18 @@ from airflow_synapse.exceptions import (
     RayJobStoppedError,
     RayJobTimeoutError,
 )
-from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import (
+from airflow_synapse.handover.job_facts import JobFacts
+from airflow_synapse.handover.xcom_keys import (
     DASHBOARD_URL_KEY,
     JOB_ID_KEY,
     LOG_POSITION_KEY,
     log_position,
 )
+from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.lineage.asset_events import tell_assets
-from airflow_synapse.lineage.job_facts import JobFacts
 from airflow_synapse.lineage.openlineage import OpenLineageFacets
 from airflow_synapse.links.ray_job import RayJobLink
-from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
 from airflow_synapse.version_compat import (
     TRIGGERS_RENDER_TEMPLATES,
@@ -196,7 +196,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """Turn the trigger's event into the end of the task."""
-        from airflow_synapse.triggers.events import error_of_event
+        from airflow_synapse.handover.events import error_of_event
 
         self._facts = JobFacts.of_event(event)
         error = error_of_event(event)

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from airflow_synapse.hooks.xcom_keys import LOG_POSITION_KEY, log_position
-from airflow_synapse.rayjobs.models import Logger
+from airflow_synapse.handover.xcom_keys import LOG_POSITION_KEY, log_position
+from airflow_synapse.rayjobs.reporting import Logger
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 

@@ -12,14 +12,14 @@ from weakref import WeakKeyDictionary
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_synapse import settings
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.hooks import settings
+from airflow_synapse.handover.events import Event, event_of_error
+from airflow_synapse.handover.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.triggers import log_channel
-from airflow_synapse.triggers.events import Event, event_of_error
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
 from airflow_synapse.triggers.xcoms import set_xcom
@@ -57,7 +57,7 @@ class RayJobTrigger(BaseTrigger):
     The event is a dict with ``status`` (``SUCCEEDED``, ``FAILED``, ``STOPPED``, ``TIMEOUT``,
     ``NOT_FOUND``, ``UNREACHABLE`` or ``ERROR``), ``job_id``, ``message``, ``error_type``,
     ``driver_exit_code``, and ``result`` if there is a small one. What else there is in it is for
-    :class:`~airflow_synapse.lineage.job_facts.JobFacts`.
+    :class:`~airflow_synapse.handover.job_facts.JobFacts`.
 
     :param job_id: The job's submission id.
     :param ray_conn_id: The connection of its cluster.
@@ -163,7 +163,7 @@ class RayJobTrigger(BaseTrigger):
 
     async def _watch(self, connection: RayConnection) -> Event:
         await _load_http()
-        from airflow_synapse.rayjobs.job_watcher import WatchOptions
+        from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
         from airflow_synapse.triggers.watching import watch_job
 
         checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
+from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.triggers.xcoms import get_xcom
 
 _DEFERRED = "deferred"

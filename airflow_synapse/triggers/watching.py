@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from airflow_synapse import settings
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
-from airflow_synapse.hooks import settings
-from airflow_synapse.hooks.airflow_values import is_safe
+from airflow_synapse.handover.airflow_values import is_safe
+from airflow_synapse.handover.events import Event, error_of_lasting_job, event_of_end
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.metrics import AirflowMetrics
-from airflow_synapse.rayjobs.budget import Lane
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.cluster_watch import ClusterWatch, WatchLimits, shared_watch
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
-from airflow_synapse.rayjobs.metrics import JOBS_WATCHED
-from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo, Logger
-from airflow_synapse.rayjobs.results import read_result
-from airflow_synapse.rayjobs.stopping import stop_and_tell
-from airflow_synapse.triggers.events import Event, error_of_lasting_job, event_of_end
+from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.job.results import read_result
+from airflow_synapse.rayjobs.job.stopping import stop_and_tell
+from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, Logger
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 

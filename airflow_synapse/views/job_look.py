@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from anyio import fail_after
 
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.log_lines import LineAssembler
-from airflow_synapse.rayjobs.log_reading import read_log
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.logs.lines import LineAssembler
+from airflow_synapse.rayjobs.logs.reading import read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 
 LOG_LINES = 200

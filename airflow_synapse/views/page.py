@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_synapse.exceptions import RayJobFailedError
 from airflow_synapse.hooks.connection import RayConnection
-from airflow_synapse.rayjobs.failures import error_of
+from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, SPEC_KEY, JobInfo
 from airflow_synapse.views.job_look import JobLook
 from airflow_synapse.views.masked_texts import ShownTexts

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_synapse.hooks.job_metadata import task_metadata
+from airflow_synapse.handover.job_metadata import task_metadata
+from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.hooks.xcom_keys import JOB_ID_KEY
 from airflow_synapse.views.masked_texts import MASK, without_values
 
 if TYPE_CHECKING:

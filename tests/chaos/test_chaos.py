@@ -12,12 +12,12 @@ import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs import log_reading as log_reading_module
-from airflow_synapse.rayjobs.client import RayJobClient
-from airflow_synapse.rayjobs.cluster_watch import shared_watch
-from airflow_synapse.rayjobs.job_watcher import JobWatcher, WatchOptions
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.job.stopping import stop_and_tell
+from airflow_synapse.rayjobs.logs import reading as log_reading_module
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.stopping import stop_and_tell
+from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
+from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from local_services.ray_head import RayHead
 from tests.chaos.weather import Weather
 from tests.support.agent_rewriter import AgentRewriter

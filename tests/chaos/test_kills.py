@@ -18,8 +18,8 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.job_watcher import WatchOptions
 from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 from local_services.ray_head import RayHead
 
 pytestmark = pytest.mark.timeout(180)

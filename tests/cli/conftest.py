@@ -12,7 +12,7 @@ import pytest
 from airflow.cli.cli_parser import get_parser
 from airflow.providers_manager import ProvidersManager
 
-from airflow_synapse.rayjobs import job_watcher
+from airflow_synapse.rayjobs.watching import job_watcher
 from tests.support.stub_dashboard import StubDashboard
 
 if not hasattr(ProvidersManager, "cli_command_functions"):  # Airflow 3.1

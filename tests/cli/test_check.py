@@ -9,8 +9,8 @@ import pytest
 
 from airflow_synapse.cli import exits
 from airflow_synapse.rayjobs import diagnosis, ray_versions
+from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY, is_too_old
-from airflow_synapse.rayjobs.results import result_file
 from tests.cli.conftest import connect
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer
@@ -25,7 +25,7 @@ def cluster(stub, monkeypatch):
     """A stub whose test job does what a real one does."""
     monkeypatch.setattr(diagnosis, "_new_names", lambda: (JOB, MARKER))
     monkeypatch.setattr(diagnosis, "_POLL_INTERVAL", 0.05)
-    monkeypatch.setattr("airflow_synapse.rayjobs.client.SETTLES_IN", 0.0)
+    monkeypatch.setattr("airflow_synapse.rayjobs.client.dashboard.SETTLES_IN", 0.0)
     stub.script(JOB, log=((0.0, f"{MARKER}\n".encode()),), runtime=0.1)
     stub.files[result_file(JOB)] = encode({"result": MARKER})
     return stub

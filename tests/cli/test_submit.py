@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from airflow_synapse import settings
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.submit import UploadDisplay
-from airflow_synapse.hooks import settings
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from tests.cli.conftest import connect
 from tests.support import stub_dashboard as routes

@@ -22,7 +22,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.results import result_file
+from airflow_synapse.rayjobs.job.results import result_file
 from tests.support.raw_dashboard import Dashboard
 from tests.support.stub_jobs import NEVER, runtime_env_failure
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_synapse.rayjobs import RayJobExecutor, log_follower, log_reading
-from airflow_synapse.rayjobs.job_watcher import WatchOptions
+from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.rayjobs.logs import reading as log_reading
+from airflow_synapse.rayjobs.watching import log_follower
+from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 from local_services.ray_head import RayHead
 
 pytestmark = pytest.mark.timeout(180)

@@ -21,8 +21,8 @@ from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.operators.retry_policy import RayJobRetryPolicy, is_worth_a_retry
-from airflow_synapse.rayjobs import metrics
-from airflow_synapse.rayjobs.failures import CAUSES
+from airflow_synapse.rayjobs import reporting as metrics
+from airflow_synapse.rayjobs.job.failures import CAUSES
 from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY
 from airflow_synapse.sensors.ray_job import RayJobSensor
 

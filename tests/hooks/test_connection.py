@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayAddressError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
-from airflow_synapse.rayjobs.addresses import parse_dashboard_url
+from airflow_synapse.rayjobs.client.addresses import parse_dashboard_url
 
 
 def read(extra: Any = None, **fields: Any) -> RayConnection:

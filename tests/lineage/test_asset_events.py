@@ -11,7 +11,7 @@ from airflow.sdk import Asset, AssetAlias
 
 from airflow_synapse.exceptions import RayJobEntrypointError
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
-from airflow_synapse.rayjobs.results import result_file
+from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from tests.lineage.running import OutletEvents
 from tests.operators.running import a_command

@@ -19,7 +19,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
-from airflow_synapse.rayjobs.results import result_file
+from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.version_compat import TaskDeferralError
 from tests.lineage.running import TaskInstanceOfRun

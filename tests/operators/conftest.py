@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_synapse.operators.base import RayJobOperator
-from airflow_synapse.rayjobs import job_watcher
+from airflow_synapse.rayjobs.watching import job_watcher
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 

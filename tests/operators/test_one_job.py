@@ -23,7 +23,7 @@ from airflow_synapse.operators import base
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.retry_policy import is_worth_a_retry
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.metrics import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
+from airflow_synapse.rayjobs.reporting import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import TaskDeferralError
 from tests.operators.running import a_command, messages, run
 from tests.operators.task_instance import TaskInstance

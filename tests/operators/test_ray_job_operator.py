@@ -22,7 +22,7 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
-from airflow_synapse.rayjobs.results import result_file
+from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import AirflowFailException, AirflowSkipException
 from tests.operators.running import a_command, deferred, messages, run

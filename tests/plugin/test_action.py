@@ -21,7 +21,7 @@ from airflow_synapse.plugin.action import (
     needed_files,
 )
 from airflow_synapse.plugin.manifest import PluginManifest, load_manifest
-from airflow_synapse.rayjobs.runtime_env import merge_runtime_env
+from airflow_synapse.rayjobs.packing.runtime_env import merge_runtime_env
 
 UPLOADED = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
 WHEEL = "wheels/a-1-py3-none-any.whl"

@@ -24,7 +24,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.results import result_file
+from airflow_synapse.rayjobs.job.results import result_file
 from tests.support import stub_dashboard as routes
 from tests.support.faults import GARBAGE, Answer, CutBody, Delay, Hang, LoseAnswer, Reset
 from tests.support.stub_dashboard import StubDashboard

@@ -18,7 +18,8 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs import log_follower, log_reading
+from airflow_synapse.rayjobs.logs import reading as log_reading
+from airflow_synapse.rayjobs.watching import log_follower
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import (

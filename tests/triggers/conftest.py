@@ -12,7 +12,7 @@ import pytest
 import structlog
 from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogger
 
-from airflow_synapse.rayjobs import job_watcher
+from airflow_synapse.rayjobs.watching import job_watcher
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.task_state import still_waits_for

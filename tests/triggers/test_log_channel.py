@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogger
 
-from airflow_synapse.rayjobs.log_turns import log_turns
+from airflow_synapse.rayjobs.logs.turns import log_turns
 from airflow_synapse.triggers import log_channel
 from tests.triggers.watching import forget_channel
 

@@ -17,8 +17,8 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.serialization.serialized_objects import smart_decode_trigger_kwargs
 
+from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.rayjobs.models import ACTION_KEY
-from airflow_synapse.rayjobs.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.watching import MAX_RESULT_IN_EVENT
 from tests.support import stub_dashboard as routes

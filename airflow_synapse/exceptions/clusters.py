@@ -1,0 +1,93 @@
+"""Why a cluster can't be asked."""
+
+from __future__ import annotations
+
+from airflow_synapse.exceptions.base import AirflowSynapseError
+
+
+class RayClusterUnreachableError(AirflowSynapseError):
+    """The cluster's dashboard gave no usable answer. Another try may succeed.
+
+    :param cluster: The dashboard URL.
+    :param reason: What happened, as a clause.
+    :param job_id: The job it was about, if any; it may well be running.
+    :param hint: What to check.
+    :param retry_after: Seconds to wait before the next try, if the server asked for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        reason: str,
+        job_id: str | None = None,
+        hint: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            cluster=cluster, reason=reason, job_id=job_id, hint=hint, retry_after=retry_after
+        )
+
+    cluster: str
+    reason: str
+    job_id: str | None
+    hint: str
+    retry_after: float | None
+
+    def sentence(self) -> str:
+        about = f" Job {self.job_id} may still be running there." if self.job_id else ""
+        hint = self.hint or (
+            "Check that the head node is up and that this machine reaches its dashboard port."
+        )
+        return f"The Ray cluster at {self.cluster} is unreachable: {self.reason}.{about} {hint}"
+
+
+class RayAuthenticationError(AirflowSynapseError):
+    """The cluster refused who we are (401) or what we may do (403).
+
+    :param cluster: The dashboard URL.
+    :param http_status: 401 or 403.
+    """
+
+    def __init__(self, *, cluster: str, http_status: int) -> None:
+        super().__init__(cluster=cluster, http_status=http_status)
+
+    cluster: str
+    http_status: int
+
+    @property
+    def reason(self) -> str:
+        """What happened, as a clause."""
+        return f"it answered {self.http_status}"
+
+    def sentence(self) -> str:
+        if self.http_status == 401:
+            why = "no valid credentials came with the request (401)"
+            todo = "Set the connection's password to the cluster's token, or its headers or cookies to what your proxy asks for."
+        else:
+            why = "the credentials were understood but refused (403)"
+            todo = "The token is wrong or has expired, or it lacks the right to use the Jobs API."
+        return f"The Ray cluster at {self.cluster} refused the request: {why}. {todo}"
+
+
+class RayAddressError(AirflowSynapseError):
+    """The cluster's address, or a setting of how to reach it, can't be used.
+
+    :param address: What was given, without credentials.
+    :param reason: What is wrong with it, as a clause.
+    :param hint: What to do, by default to give another address.
+    """
+
+    def __init__(self, *, address: str, reason: str, hint: str = "") -> None:
+        hint = hint or "Give something like http://head-node:8265."
+        super().__init__(address=address, reason=reason, hint=hint)
+
+    address: str
+    reason: str
+    hint: str
+
+    def sentence(self) -> str:
+        return (
+            f"{self.address!r} can't be used as the address of a Ray dashboard: {self.reason}. "
+            f"{self.hint}"
+        )

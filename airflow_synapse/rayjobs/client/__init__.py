@@ -1,0 +1,1 @@
+"""HTTP to one cluster, and the one place that opens sockets."""

@@ -1,0 +1,1 @@
+"""One job: submitted once, stopped for sure, its end and its result."""

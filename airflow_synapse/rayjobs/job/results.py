@@ -1,0 +1,61 @@
+"""An action's result: a file that the action runtime leaves beside the job's log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+from airflow_synapse.exceptions import RayLogNotFoundError
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.patience import Backoff
+
+_MISSING_IS_BELIEVED_AFTER = 4
+"""How often a result may be missing or cut before that is believed: a busy head now and then
+answers 200 with nothing, or with less than there is."""
+
+
+def result_file(job_id: str) -> str:
+    """Return the name of a job's result in Ray's log directory."""
+    return f"airflow-synapse-result-{job_id}.json"
+
+
+async def read_result(
+    client: RayJobClient, info: JobInfo, *, max_bytes: int | None = None
+) -> dict[str, Any] | None:
+    """Return the ``{"result": …}`` that the job's action left.
+
+    :param max_bytes: Return None for a larger one.
+    :raises RayLogNotFoundError: if there is none that can be read.
+    """
+    if info.driver_node_id is None:
+        raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
+    backoff = Backoff(first=0.2)
+    must_be_there = info.status == SUCCEEDED and ACTION_KEY in info.metadata
+    for _ in range(_MISSING_IS_BELIEVED_AFTER - 1 if must_be_there else 0):
+        try:
+            return await _read_once(client, info, max_bytes)
+        except RayLogNotFoundError:
+            await asyncio.sleep(backoff.next_pause())
+    return await _read_once(client, info, max_bytes)
+
+
+async def _read_once(
+    client: RayJobClient, info: JobInfo, max_bytes: int | None
+) -> dict[str, Any] | None:
+    document = bytearray()
+    async with aclosing(client.read_file(info, result_file(info.job_id))) as chunks:
+        async for chunk in chunks:
+            document += chunk
+            if max_bytes is not None and len(document) > max_bytes:
+                return None
+    if not document:  # what the route answers now and then for a file that is not there
+        raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
+    try:
+        return {"result": json.loads(document)["result"]}
+    except (ValueError, TypeError, KeyError) as exc:
+        raise RayLogNotFoundError(
+            job_id=info.job_id, reason="left a result that is cut or overwritten"
+        ) from exc

@@ -1,0 +1,103 @@
+"""Stops a job that nobody will watch any more, and tells a log how that went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError, RayJobTimeoutError
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.job.submission import remaining
+from airflow_synapse.rayjobs.models import PENDING, STOPPED, JobInfo
+from airflow_synapse.rayjobs.patience import OutageLog, outlast
+from airflow_synapse.rayjobs.reporting import Logger
+
+STOP_POLL_INTERVAL = 0.3
+"""Seconds between two looks whether a job that was asked to stop has ended."""
+
+_PATIENCE = 120.0
+"""Seconds of an outage after which the job is left behind."""
+
+_LONGEST_PAUSE = 5.0
+"""Seconds between two tries to reach the cluster at most: whoever is asked to end has not long."""
+
+
+async def stop_and_tell(
+    client: RayJobClient, job_id: str, *, logger: Logger, notice_after: float
+) -> bool:
+    """Stop the job and see that it is stopped, through outages of the cluster.
+
+    Raises nothing: a job that can't be stopped is named loudly instead.
+
+    :param notice_after: Seconds after which a job that is not stopped yet is named, as whoever
+        waits for this may be killed by then.
+    :return: Whether it has ended for sure.
+    """
+    cluster = client.cluster.dashboard_url
+    by_hand = f"stop it with `ray job stop {job_id} --address {cluster}`"
+    notice = asyncio.get_running_loop().call_later(
+        notice_after,
+        logger.error,
+        "Ray job %s on %s is not stopped yet. If no later line tells of its end, %s.",
+        job_id,
+        cluster,
+        by_hand,
+    )
+    outages = OutageLog(
+        logger,
+        _PATIENCE,
+        consequence=f"if no later line tells of the end of Ray job {job_id}, {by_hand}",
+        longest_pause=_LONGEST_PAUSE,
+    )
+    try:
+        was_running = await outlast(outages, lambda: stop(client, job_id))
+    except RayJobNotFoundError:
+        logger.info("Ray job %s is gone, so there is nothing to stop.", job_id)
+    except AirflowSynapseError as exc:
+        logger.error("Ray job %s may be left behind: %s", job_id, exc)  # noqa: TRY400  # the text tells all
+        return False
+    else:
+        how = "was stopped" if was_running else "had already ended"
+        logger.info("Ray job %s %s.", job_id, how)
+    finally:
+        notice.cancel()
+    return True
+
+
+async def stop(client: RayJobClient, job_id: str) -> bool:
+    """Stop the job and see that it is stopped. Ends within the request timeout.
+
+    :return: True if it was running and is now STOPPED, False if it ended otherwise.
+    :raises RayJobTimeoutError: if it did not end in time. A job that waits for resources does not:
+        Ray remembers the request and stops it only once it is scheduled.
+    """
+    deadline = time.monotonic() + client.cluster.request_timeout
+    info = await client.get_info(job_id)
+    if info.is_terminal:
+        return False
+    await client.request_stop(job_id)
+    while True:
+        await asyncio.sleep(STOP_POLL_INTERVAL)
+        info = await client.get_info(job_id, timeout=remaining(deadline))
+        if info.is_terminal:
+            return info.status == STOPPED
+        if time.monotonic() + STOP_POLL_INTERVAL >= deadline:
+            raise _not_stopped(client, info)
+
+
+def _not_stopped(client: RayJobClient, info: JobInfo) -> RayJobTimeoutError:
+    limit = f"{client.cluster.request_timeout:g} s"
+    if info.status == PENDING:
+        hint = (
+            "Ray stops a job that waits for resources or for its runtime_env only once it is "
+            "scheduled; until then it stays in the list and may still start."
+        )
+    else:
+        hint = "It is left running: stop it with `ray job stop`, or look at its supervisor's log."
+    return RayJobTimeoutError(
+        job_id=info.job_id,
+        cluster=client.cluster.dashboard_url,
+        status=info.status,
+        reason=f"was asked to stop, but is still {info.status} after {limit}",
+        hint=hint,
+    )

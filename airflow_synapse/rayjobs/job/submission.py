@@ -1,0 +1,125 @@
+"""A job is started at most once, and its packages are sent once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import ExitStack
+
+import aiohttp
+
+from airflow_synapse.exceptions import (
+    JobIdConflictError,
+    RayClusterUnreachableError,
+)
+from airflow_synapse.rayjobs.client.addresses import check_new_job_id
+from airflow_synapse.rayjobs.client.answers import IdInUseError
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.models import JobInfo, JobSpec
+from airflow_synapse.rayjobs.packing.packages import Package, UploadProgress
+from airflow_synapse.rayjobs.patience import Backoff
+
+log = logging.getLogger(__name__)
+
+
+async def upload(
+    client: RayJobClient, package: Package, *, on_progress: UploadProgress | None = None
+) -> None:
+    """Send a package, unless the cluster has it."""
+    if await client.has_package(package.uri):
+        return
+    stack = ExitStack()
+    try:
+        path = await asyncio.to_thread(stack.enter_context, package.zipped())
+        log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
+        await client.upload_package(package.uri, path, on_progress=on_progress)
+    finally:
+        await asyncio.to_thread(stack.close)
+
+
+async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:
+    """Start the job, unless it was started before. Ends within the request timeout.
+
+    Ray refuses a second job under one id, so whatever gets lost, the id tells: after a lost answer
+    the job is looked up, and only if the cluster does not know it is it sent again.
+
+    :return: Whether this call started it; False if it was there already.
+    :raises JobIdConflictError: if the id belongs to another job.
+    :raises RayJobSubmissionError: if Ray refused it.
+    :raises RayClusterUnreachableError: if it could not be found out in time; calling again with
+        the same id is safe.
+    """
+    check_new_job_id(job_id)
+    attempt = _Submission(client, spec, job_id)
+    while True:
+        try:
+            return await attempt.send()
+        except RayClusterUnreachableError as lost:
+            if attempt.was_never_sent(lost):
+                raise client.unreachable(lost.reason) from lost
+            if await attempt.look_up(lost):
+                return True
+
+
+def refuse_other(client: RayJobClient, info: JobInfo, spec: JobSpec) -> None:
+    """Raise unless the job that uses the id is the one the spec asks for.
+
+    :raises JobIdConflictError: if it is another.
+    """
+    if not spec.is_run_by(info):
+        raise JobIdConflictError(
+            job_id=info.job_id,
+            cluster=client.cluster.dashboard_url,
+            status=info.status,
+            reason=f"it is {info.status} and was submitted by somebody else or to run something else",
+        )
+
+
+class _Submission:
+    """The steps of one submission."""
+
+    def __init__(self, client: RayJobClient, spec: JobSpec, job_id: str) -> None:
+        self._client = client
+        self._spec = spec
+        self._job_id = job_id
+        self._deadline = time.monotonic() + client.cluster.request_timeout
+        self._backoff = Backoff(first=0.2, cap=2.0)
+        self._may_have_arrived = False
+
+    async def send(self) -> bool:
+        timeout = remaining(self._deadline)
+        try:
+            await self._client.post_job(self._spec, self._job_id, timeout=timeout)
+        except IdInUseError:
+            info = await self._client.get_info(self._job_id, timeout=remaining(self._deadline))
+            refuse_other(self._client, info, self._spec)
+            return self._may_have_arrived
+        return True
+
+    def was_never_sent(self, lost: RayClusterUnreachableError) -> bool:
+        if not self._may_have_arrived and isinstance(lost.__cause__, aiohttp.ClientConnectorError):
+            return True
+        self._may_have_arrived = True
+        return False
+
+    async def look_up(self, lost: RayClusterUnreachableError) -> bool:
+        """Return whether the job is there after all, as soon as the cluster can tell."""
+        while True:
+            pause = self._backoff.next_pause(lost.retry_after)
+            await asyncio.sleep(min(pause, remaining(self._deadline)))
+            if time.monotonic() >= self._deadline:
+                raise lost
+            timeout = remaining(self._deadline)
+            try:
+                info = await self._client.find_info(self._job_id, timeout=timeout)
+            except RayClusterUnreachableError:
+                continue
+            if info is not None:
+                refuse_other(self._client, info, self._spec)
+            return info is not None
+
+
+def remaining(deadline: float) -> float:
+    """Return the seconds left, never so few that a request could not be tried."""
+    return max(0.05, deadline - time.monotonic())

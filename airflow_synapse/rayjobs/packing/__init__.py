@@ -1,0 +1,1 @@
+"""What a job is sent with: code, params, requirements and resources. Sends nothing."""

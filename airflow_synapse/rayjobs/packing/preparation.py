@@ -1,0 +1,314 @@
+"""From a plugin folder and what a caller wants of it to what is sent to Ray. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
+from airflow_synapse.plugin.action import (
+    RUNTIME_ENTRYPOINT,
+    action_runtime_files,
+    build_runtime_env,
+    call_document,
+    find_action,
+    needed_files,
+)
+from airflow_synapse.plugin.function import FunctionSource
+from airflow_synapse.plugin.manifest import MANIFEST_NAME, PluginManifest, load_manifest
+from airflow_synapse.plugin.params import check_params, encode_params
+from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
+from airflow_synapse.rayjobs.packing.packages import (
+    Package,
+    build_directory_package,
+    build_files_package,
+)
+from airflow_synapse.rayjobs.packing.resources import REQUEST_NAMES, Resources
+from airflow_synapse.rayjobs.packing.runtime_env import (
+    check_sendable,
+    check_size,
+    merge_runtime_env,
+)
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Where a job's code and environment come from; see :class:`.RayJobExecutor`."""
+
+    working_dir: str | Path | None = None
+    requirements_file: str | Path | None = None
+    package_manager: str | None = None
+    package_manager_options: Mapping[str, Any] | Sequence[str] | None = None
+    wheels_dir: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    requirements: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What one submission asks for besides the code, checked.
+
+    :param resources: Ray's ``entrypoint_*`` arguments.
+    :param metadata: Strings kept with the job.
+    :param runtime_env: Merged last.
+    """
+
+    resources: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls, resources: Resources, metadata: Mapping[str, str], kwargs: Mapping[str, Any]
+    ) -> JobRequest:
+        """Return it from an executor's defaults and the arguments of one submission.
+
+        :raises RayJobSubmissionError: if an argument is unknown or can't be.
+        """
+        unknown = sorted(set(kwargs) - REQUEST_NAMES - {"metadata", "runtime_env"})
+        if unknown:
+            hint = "Give the id as job_id." if "submission_id" in unknown else ""
+            raise RayJobSubmissionError(
+                reason=f"Ray's submission takes no argument {', '.join(unknown)}", hint=hint
+            )
+        _check_mapping("metadata", metadata)
+        _check_mapping("metadata", kwargs.get("metadata") or {})
+        overrides = {name: value for name, value in kwargs.items() if name in REQUEST_NAMES}
+        return cls(
+            resources=resources.to_request(overrides),
+            metadata=_checked_metadata({**metadata, **(kwargs.get("metadata") or {})}),
+            runtime_env=kwargs.get("runtime_env") or {},
+        )
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job that can be sent.
+
+    :param packages: What its runtime_env refers to and the cluster may not have yet.
+    """
+
+    spec: JobSpec
+    packages: tuple[Package, ...] = ()
+
+
+def prepare_action(
+    source: PluginSource,
+    request: JobRequest,
+    action_name: str,
+    params: Mapping[str, Any] | None,
+) -> PreparedJob:
+    """Return an action of a plugin as a job.
+
+    :raises PluginManifestError: if the plugin's folder can't be used.
+    :raises ActionNotFoundError: if it has no such action.
+    :raises ActionParamsError: if the params can't be sent or break the action's schema.
+    :raises RayJobSubmissionError: if Ray would not take the runtime_env.
+    """
+    manifest = None if _uri(source) else load_manifest(_folder(source))
+    plugin = manifest.name if manifest else str(source.working_dir)
+    action = find_action(manifest, action_name, plugin=plugin)
+    params_json = encode_params(params, action_name=action.name)
+    check_params(params, action.params_schema, action.name)
+    call = call_document(action.entrypoint, params_json, action_name=action.name, plugin=plugin)
+    runtime = build_files_package(action_runtime_files(call))
+    version = f" {manifest.version}" if manifest and manifest.version else ""
+    return _prepared(
+        source,
+        request,
+        manifest,
+        entrypoint=RUNTIME_ENTRYPOINT,
+        runtime=(runtime,),
+        metadata={ACTION_KEY: action.name, PLUGIN_KEY: f"{plugin}{version}"},
+    )
+
+
+def prepare_function(
+    source: PluginSource,
+    request: JobRequest,
+    function: FunctionSource,
+    params: Mapping[str, Any] | None,
+) -> PreparedJob:
+    """Return a Python function as a job. Its folder, if it has one, needs no manifest.
+
+    :raises PluginManifestError: if the folder or the requirements can't be used.
+    :raises ActionParamsError: if the params can't be sent.
+    :raises RayJobSubmissionError: if Ray would not take the runtime_env.
+    """
+    params_json = encode_params(params, action_name=function.name)
+    call = call_document(function.entrypoint, params_json, action_name=function.name)
+    files = {f"{function.module}.py": function.source.encode(), **action_runtime_files(call)}
+    return _prepared(
+        source,
+        request,
+        _folder_as_it_is(source),
+        entrypoint=RUNTIME_ENTRYPOINT,
+        runtime=(build_files_package(files),),
+        metadata={ACTION_KEY: function.name},
+    )
+
+
+def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: str) -> PreparedJob:
+    """Return a shell command as a job. Its folder, if it has one, needs no manifest.
+
+    :raises PluginManifestError: if the folder can't be used.
+    :raises RayJobSubmissionError: if Ray would not take the command or the runtime_env.
+    """
+    if not isinstance(entrypoint, str) or not entrypoint.strip() or "\0" in entrypoint:
+        raise RayJobSubmissionError(reason=f"{entrypoint!r} is not a shell command")
+    return _prepared(source, request, _folder_as_it_is(source), entrypoint=entrypoint)
+
+
+def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
+    """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
+    if not _is_given(source.working_dir) or _uri(source):
+        return None
+    folder = _folder(source)
+    path = folder / MANIFEST_NAME
+    return (
+        load_manifest(folder) if path.exists() else PluginManifest(folder, path, name=folder.name)
+    )
+
+
+def _prepared(
+    source: PluginSource,
+    request: JobRequest,
+    manifest: PluginManifest | None,
+    *,
+    entrypoint: str,
+    runtime: tuple[Package, ...] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> PreparedJob:
+    _check_mapping("env", source.env)
+    _check_mapping("runtime_env", source.runtime_env)
+    layers = build_runtime_env(
+        manifest,
+        requirements_file=source.requirements_file if _is_given(source.requirements_file) else None,
+        package_manager=source.package_manager,
+        package_manager_options=source.package_manager_options,
+        wheels_dir=source.wheels_dir,
+        env=source.env,
+        runtime_env=source.runtime_env,
+        requirements=source.requirements,
+    )
+    uri = _uri(source)
+    merged = merge_runtime_env({"working_dir": uri} if uri else {}, *layers, request.runtime_env)
+    if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
+        merged = _parsed_by_ray(merged)
+    runtime_env, packages = _with_uris(merged)
+    if runtime:
+        modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
+        runtime_env["py_modules"] = modules
+    metadata = {**request.metadata, **(metadata or {})}
+    check_sendable(runtime_env)
+    check_size(entrypoint, runtime_env, metadata)
+    spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
+    return PreparedJob(spec=spec, packages=(*packages, *runtime))
+
+
+def _with_uris(runtime_env: Mapping[str, Any]) -> tuple[dict[str, Any], list[Package]]:
+    """Return the runtime_env with URIs in place of folders, and the packages behind those."""
+    _check_paths(runtime_env)
+    env = dict(runtime_env)
+    excludes = env.pop("excludes", ())
+    packages: list[Package] = []
+    working_dir = env.get("working_dir")
+    if working_dir and not _is_uri(working_dir):
+        required = needed_files(env)
+        packages.append(build_directory_package(working_dir, excludes=excludes, required=required))
+        env["working_dir"] = packages[-1].uri
+    modules = list(env.get("py_modules") or [])
+    for index, module in enumerate(modules):
+        if not _is_uri(module):
+            packages.append(
+                build_directory_package(module, excludes=excludes, include_parent_dir=True)
+            )
+            modules[index] = packages[-1].uri
+    if modules:
+        env["py_modules"] = modules
+    return env, packages
+
+
+def _check_paths(runtime_env: Mapping[str, Any]) -> None:
+    """Refuse what can't be folders of this machine, which Ray never sees."""
+    given = {"working_dir": [runtime_env.get("working_dir", "")]}
+    for key in ("py_modules", "excludes"):
+        given[key] = runtime_env.get(key) or []
+        if not isinstance(given[key], (list, tuple)):
+            raise RayJobSubmissionError(
+                reason=f"runtime_env[{key!r}] is a {type(given[key]).__name__}, not a list"
+            )
+    for key, paths in given.items():
+        for path in paths:
+            if not isinstance(path, (str, Path)):
+                raise RayJobSubmissionError(
+                    reason=f"runtime_env[{key!r}]: a {type(path).__name__} is no path"
+                )
+
+
+def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
+    """Return the runtime_env as Ray's own class reads it, which refuses what Ray can't use.
+
+    Only for what a person wrote: loading Ray takes seconds.
+
+    :raises RayJobSubmissionError: if Ray refuses it.
+    """
+    from ray.runtime_env import RuntimeEnv
+
+    local = {
+        key: runtime_env[key]
+        for key in ("working_dir", "py_modules", "excludes")
+        if key in runtime_env
+    }
+    rest = {key: value for key, value in runtime_env.items() if key not in local}
+    try:
+        parsed = RuntimeEnv(**rest).to_dict()
+    except (TypeError, ValueError, OSError, AssertionError) as exc:
+        raise RayJobSubmissionError(reason=f"Ray can't use its runtime_env: {exc}") from exc
+    return {**parsed, **local}
+
+
+def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
+    """Return whether it is a path at all: a template may have rendered to nothing."""
+    return path is not None and bool(str(path).strip())
+
+
+def _is_uri(text: object) -> bool:
+    return "://" in str(text)
+
+
+def _uri(source: PluginSource) -> str | None:
+    """Return ``working_dir`` if it is a URI that Ray can read."""
+    if not _is_given(source.working_dir) or not _is_uri(source.working_dir):
+        return None
+    uri = str(source.working_dir)
+    if not uri.partition("?")[0].endswith(".zip"):
+        raise PluginManifestError(path=uri, reason="Ray takes a remote working_dir only as a .zip")
+    return uri
+
+
+def _folder(source: PluginSource) -> Path:
+    if not _is_given(source.working_dir):
+        raise PluginManifestError(
+            path="working_dir",
+            reason="it was not given",
+            hint="Give the plugin's folder, or the URI of a .zip.",
+        )
+    return Path(source.working_dir).expanduser()
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise RayJobSubmissionError(reason=f"{name} is a {type(value).__name__}, not a mapping")
+
+
+def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not (isinstance(key, str) and isinstance(value, str)):
+            raise RayJobSubmissionError(
+                reason=f"its metadata {key!r} is a {type(value).__name__}, and Ray takes only text"
+            )
+    return dict(metadata)

@@ -1,0 +1,224 @@
+"""Watches one job to its end: its status, its log and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anyio import CancelScope
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayClusterUnreachableError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.logs.reading import read_last_lines
+from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.patience import Backoff, OutageLog
+from airflow_synapse.rayjobs.reporting import END_DELAY, Emit, Logger
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
+from airflow_synapse.rayjobs.watching.log_follower import LogFollower
+
+PENDING_TIMEOUT = "pending_timeout"
+"""The name of the limit on how long a job may wait to be scheduled."""
+
+_EAGER_POLL = 0.5
+"""Seconds between two status requests right after the watch began."""
+
+_EAGERNESS = 0.1
+"""The pace slows down to this share of the time watched so far."""
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How to watch a job.
+
+    :param poll_interval: Seconds between two status requests at most.
+    :param stream_logs: Whether to read the job's log.
+    :param log_position: The byte of the log to start from.
+    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param deadlines: Absolute times (seconds since the epoch) by which the job must have ended, by
+        the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
+        PENDING.
+    :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all.
+    """
+
+    poll_interval: float = 5.0
+    stream_logs: bool = True
+    log_position: int = 0
+    unreachable_timeout: float = 600.0
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    log_lines_per_second: float = 0.0
+
+
+class JobWatcher:
+    """Watches one job.
+
+    :param watch: The cluster's watch.
+    :param job_id: The job's submission id.
+    :param options: How to watch.
+    :param emit: Takes the lines of the job's log.
+    :param logger: Where changes of status and outages are told.
+    :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
+    """
+
+    def __init__(
+        self,
+        watch: ClusterWatch,
+        job_id: str,
+        *,
+        options: WatchOptions,
+        emit: Emit,
+        logger: Logger,
+        has_room: Callable[[], bool] | None = None,
+    ) -> None:
+        self._watch = watch
+        self._job_id = job_id
+        self._options = options
+        self._logger = logger
+        self._outages = OutageLog(logger, options.unreachable_timeout)
+        self._follower = LogFollower(
+            watch,
+            emit=emit,
+            position=options.log_position,
+            logger=logger,
+            outages=self._outages,
+            lines_per_second=options.log_lines_per_second,
+            has_room=has_room,
+        )
+
+    @property
+    def log_position(self) -> int:
+        """The byte of the log from which another watcher has to go on."""
+        return self._follower.position
+
+    @property
+    def last_lines(self) -> Sequence[str]:
+        """The last lines of the log so far."""
+        return tuple(self._follower.last_lines)
+
+    async def watch(self) -> JobInfo:
+        """Return the job as it ended, once the last line of its log is out.
+
+        :raises RayJobTimeoutError: if a deadline passed; the job was not stopped.
+        :raises RayJobNotFoundError: if the cluster does not know the job (any more).
+        :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
+        :raises RayAuthenticationError: if it refused the credentials.
+        """
+        following: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        began = at = loop.time()
+        status = ""
+        try:
+            while True:
+                info = await self._look(at, status)
+                if info.is_terminal:
+                    break
+                if info.status != status:
+                    status = info.status
+                    self._logger.info("Ray job %s is %s.", self._job_id, status)
+                self._check_deadlines(status)
+                if self._options.stream_logs and following is None and info.driver_node_id:
+                    following = asyncio.create_task(self._follower.follow(info))
+                if following is not None and following.done():
+                    await following  # it never ends by itself: raises what broke it
+                at = loop.time() + self._pace(loop.time() - began, info.status)
+        finally:
+            await _cancel(following)
+            self._follower.close()
+        if status and info.end_time:
+            self._watch.metrics.timing(END_DELAY, max(0.0, time.time() - info.end_time / 1000))
+        await self._finish_log(info)
+        self._logger.info("Ray job %s is %s.", self._job_id, info.status)
+        return info
+
+    async def _look(self, at: float, status: str) -> JobInfo:
+        """Return what the cluster knows about the job at a time of the event loop, or after an outage.
+
+        :param status: The job's status when it was last seen.
+        """
+        board = self._watch.board
+        try:
+            info = await board.look(self._job_id, at=at)
+        except RayClusterUnreachableError as error:
+            info = await self._look_after_outage(error, status)
+        self._outages.over()
+        return info
+
+    async def _look_after_outage(self, error: RayClusterUnreachableError, status: str) -> JobInfo:
+        while True:
+            patience = self._outages.begin(error)
+            self._check_deadlines(status, error)
+            patience = min([patience, *(left for _, left in self._limits_left(status))])
+            pause = min(Backoff().next_pause(error.retry_after), patience)
+            at = asyncio.get_running_loop().time() + pause
+            try:
+                return await self._watch.board.look(self._job_id, at=at, patience=patience)
+            except RayClusterUnreachableError as later:
+                error = later
+
+    def _pace(self, watched: float, status: str) -> float:
+        eager = max(_EAGER_POLL, watched * _EAGERNESS, self._watch.fair_interval)
+        pace = min(self._options.poll_interval, eager)
+        return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
+
+    def _limits_left(self, status: str) -> Iterator[tuple[str, float]]:
+        """Yield the limits that hold in this status, with the seconds left of each."""
+        for name, deadline in self._options.deadlines.items():
+            if name != PENDING_TIMEOUT or status == PENDING:
+                yield name, deadline - time.time()
+
+    def _check_deadlines(
+        self, status: str, outage: RayClusterUnreachableError | None = None
+    ) -> None:
+        """Raise if a limit has passed.
+
+        :param status: The job's status or, in an ``outage``, what it was before; may be unknown.
+        """
+        passed = [name for name, left in self._limits_left(status) if left <= 0]
+        if not passed:
+            return
+        hint = f"Raise {passed[0]} if the job needs longer."
+        if passed[0] == PENDING_TIMEOUT:
+            hint = "No node had room for it: compare what it asks for with `ray status`."
+        reason = f"is still {status} at the end of its {passed[0]}"
+        if outage is not None:
+            was = f"was {status} when it was last seen" if status else "was never seen"
+            reason = f"{was}, and at the end of its {passed[0]} the cluster is unreachable: {outage.reason}"
+        raise RayJobTimeoutError(
+            job_id=self._job_id,
+            cluster=self._watch.client.cluster.dashboard_url,
+            status=status or None,
+            reason=reason,
+            hint=hint,
+            last_lines=self.last_lines,
+        ) from outage
+
+    async def _finish_log(self, info: JobInfo) -> None:
+        lines = self._follower.last_lines
+        if self._options.stream_logs:
+            await self._follower.drain(info)
+            has_seen_all = not self._options.log_position or len(lines) == lines.maxlen
+        else:
+            has_seen_all = False
+        if info.status != SUCCEEDED and not has_seen_all:
+            try:
+                last_lines = await read_last_lines(self._watch.client, info)
+                lines.clear()
+                lines.extend(last_lines)
+            except AirflowSynapseError as exc:
+                self._logger.warning("The end of the job's log can't be read: %s", exc)
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and see it end; an error of its own comes out here."""
+    if task is None:
+        return
+    with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+        while not task.done():
+            task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
+            await asyncio.wait({task}, timeout=0.5)
+    if not task.cancelled() and (error := task.exception()):
+        raise error

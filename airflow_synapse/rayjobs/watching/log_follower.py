@@ -1,0 +1,381 @@
+"""A job's log as lines, from a byte position on, through lost connections to the last byte.
+
+The log is read as raw bytes, again and again from where the last read ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+
+from airflow_synapse.exceptions import (
+    LAST_LINES,
+    AirflowSynapseError,
+    RayClusterUnreachableError,
+    RayLogNotFoundError,
+)
+from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.logs.line_limit import LineLimit
+from airflow_synapse.rayjobs.logs.lines import PROGRESS_INTERVAL, LineAssembler
+from airflow_synapse.rayjobs.logs.reading import is_agent_usable, read_from
+from airflow_synapse.rayjobs.logs.turns import end_of_turn, log_turns
+from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from airflow_synapse.rayjobs.patience import Backoff, OutageLog
+from airflow_synapse.rayjobs.reporting import LOG_BYTES, NO_METRICS, Emit, Logger, Metrics
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
+
+_MISSING_IS_NEWS_AFTER = 4
+"""How often in a row a log may be missing before that is believed: it may come late."""
+
+_MIN_PAUSE = 0.4
+_MAX_PAUSE = 2.0
+"""Seconds between two reads of a log that grows, and of one that is quiet."""
+
+_SLOWING_DOWN = 0.1
+"""The pause between two reads of a quiet log is this share of the time it has been quiet."""
+
+_PATIENCE_WHEN_BUSY = 10.0
+"""Where reads have to queue, a quiet log pauses so many times as long as its last read queued, and
+leaves the requests to logs that grow."""
+
+_MAX_PAUSE_OF_FAILURES = 10.0
+"""Seconds between two tries to read a log that can't be read, at most."""
+
+_FAILING_IS_NEWS_AFTER = 15.0
+"""Seconds after which it is told that a log can't be read."""
+
+_PATIENCE_FOR_END = 60.0
+_TRIES_OF_END = 4
+"""Seconds and tries in a row, both, after which the rest of an ended job's log is left out, if all
+that fails is to read it."""
+
+_LONGEST_LOOK = 10.0
+"""Seconds that the log may keep who looks at it now and then waiting for its next bytes."""
+
+_REREAD_BYTES_PER_SECOND = 2_000_000
+"""What reading a log over the dashboard, each time from its start, may cost on the average."""
+
+_DASHBOARD_READ = 2.0
+"""What reading a log over the dashboard costs it beyond one look at a status, in such looks."""
+
+_REREAD_BYTES_PER_REQUEST = 200_000
+"""Bytes read again in this way that cost a dashboard about as much as one look at a status."""
+
+_LONGEST_KEPT = 2_000
+"""Characters of each last line that are kept for the case that the job fails."""
+
+
+class LogFollower:
+    """Hands the lines of one job's log to ``emit``, each once and in order.
+
+    :param watch: The cluster's watch.
+    :param emit: Takes the next lines. Called on the event loop, so it must be quick.
+    :param position: The byte of the log to start from.
+    :param logger: Where to say that a log can't be read.
+    :param outages: What is known of the cluster's outages, shared with the status watch.
+    :param lines_per_second: How many lines are shown on the average, 0 for all.
+    :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
+    """
+
+    def __init__(
+        self,
+        watch: ClusterWatch,
+        *,
+        emit: Emit,
+        position: int,
+        logger: Logger,
+        outages: OutageLog,
+        lines_per_second: float = 0.0,
+        has_room: Callable[[], bool] | None = None,
+    ) -> None:
+        self._watch = watch
+        self._client = watch.client
+        self._limit = LineLimit(lines_per_second)
+        self._has_room = has_room
+        self._emit = emit
+        self._lines = LineAssembler(position)
+        self._logger = logger
+        self._tick: asyncio.TimerHandle | None = None
+        self._outages = outages
+        self._queued_for = 0.0
+        self._times_missing = 0
+        self._missing_is_told = False
+        self._failing_since: float | None = None
+        self._failure_is_told = False
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    @property
+    def position(self) -> int:
+        """The byte from which a later follower has to go on."""
+        return self._lines.position
+
+    async def follow(self, info: JobInfo) -> None:
+        """Emit lines as they appear, until cancelled. That they can't be read ends nothing."""
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(first=_MIN_PAUSE, cap=_MAX_PAUSE_OF_FAILURES)
+        grew_at, was_growing = loop.time(), False
+        while True:
+            before = self._lines.received
+            failure_pause = 0.0
+            try:
+                await self._read(info, Lane.LOG)
+            except RayLogNotFoundError as exc:
+                self._warn_if_missing(info, exc)
+            except AirflowSynapseError as exc:
+                self._note_failure(info, exc)
+                failure_pause = backoff.next_pause(_retry_after(exc))
+            else:
+                self._note_success(info)
+                backoff.reset()
+            is_growing = self._lines.received > before
+            if is_growing:
+                self._times_missing = 0
+                grew_at = loop.time()
+            elif was_growing:
+                self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
+            was_growing = is_growing
+            pause = _MIN_PAUSE if is_growing else self._quiet_pause(loop.time() - grew_at)
+            await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
+
+    async def read_once(self, info: JobInfo) -> None:
+        """Emit what the log has got, if it has begun.
+
+        :raises AirflowSynapseError: if it can't be read, or not all of it.
+        """
+        if info.driver_node_id is not None:
+            await self._read(info, Lane.LOG)
+
+    def _quiet_pause(self, quiet_for: float) -> float:
+        """Return the seconds until the next read of a log that does not grow."""
+        pause = min(max(_MIN_PAUSE, quiet_for * _SLOWING_DOWN), _MAX_PAUSE)
+        return max(pause, self._queued_for * _PATIENCE_WHEN_BUSY)
+
+    def _cost(self, info: JobInfo) -> float:
+        """Return the seconds that the next read has to wait for not to be a burden."""
+        if is_agent_usable(info):
+            return 0.0
+        return self._lines.received / _REREAD_BYTES_PER_SECOND
+
+    async def drain(self, info: JobInfo) -> None:
+        """Emit what is left of an ended job's log, to its last byte.
+
+        While only the log can't be read, for a minute or so, or another try is in vain, the rest is
+        left out with a warning: it is the status that tells how a job ended.
+
+        :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
+        """
+        if info.driver_node_id is None:
+            self._out((info.message or "").splitlines())
+            return
+        backoff, patience = Backoff(first=0.3, cap=10.0), _Patience()
+        self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
+        while True:
+            before = self._lines.received
+            try:
+                await self._read(info, Lane.END)
+                self._note_success(info)
+                break
+            except RayClusterUnreachableError as exc:
+                if not await self._does_cluster_answer(info) or self._lines.received > before:
+                    patience = _Patience()
+                elif patience.is_over(time.monotonic()):
+                    self._tell_rest_is_left_out(info, exc)
+                    break
+                await asyncio.sleep(backoff.next_pause(exc.retry_after))
+            except AirflowSynapseError as exc:
+                self._warn_if_missing(info, exc)
+                if self._times_missing >= _MISSING_IS_NEWS_AFTER:
+                    break
+                await asyncio.sleep(backoff.next_pause())
+        self._out(self._lines.flush())
+        self._tell_left_out(is_end=True)
+        self.close()
+
+    async def _does_cluster_answer(self, info: JobInfo) -> bool:
+        """Wait until the cluster answers, and return whether it did at once.
+
+        :raises RayClusterUnreachableError: if that lasts too long.
+        """
+        at_once = True
+        while True:
+            await self._watch.budget.take(Lane.END)
+            try:
+                await self._client.get_info(info.job_id)
+            except RayClusterUnreachableError as error:
+                at_once = False
+                await self._outages.wait_out(error)
+                continue
+            except AirflowSynapseError:
+                pass  # that is an answer, and how the job ended is known
+            self._outages.over()
+            return at_once
+
+    def close(self) -> None:
+        """Forget the progress state that may wait to be shown."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+
+    async def _read(self, info: JobInfo, lane: Lane) -> None:
+        """Take in what the log has got since the last read."""
+        async with self._stream(info, lane):
+            before = self._lines.received
+            try:
+                async with aclosing(read_from(self._client, info, before)) as chunks:
+                    async for chunk in chunks:
+                        await self._take_in(chunk)
+            finally:
+                self._watch.metrics.count(LOG_BYTES, self._lines.received - before)
+
+    @asynccontextmanager
+    async def _stream(self, info: JobInfo, lane: Lane) -> AsyncIterator[None]:
+        """Wait for one of the cluster's log streams and for the right to send a request."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with self._watch.log_streams[lane]:
+            await self._watch.budget.take(lane)
+            self._queued_for = loop.time() - began
+            yield
+            if not is_agent_usable(info):  # the dashboard read it from its start
+                cost = _DASHBOARD_READ + self._lines.received / _REREAD_BYTES_PER_REQUEST
+                self._watch.budget.charge(lane, cost)
+
+    async def _take_in(self, chunk: bytes) -> None:
+        loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
+        while start < len(chunk):
+            async with turns.turn(self._has_room) as most_lines:
+                end = end_of_turn(chunk, start, most_lines)
+                self._out(self._lines.feed(chunk[start:end], loop.time()))
+            start = end
+        if self._lines.has_progress and self._tick is None:
+            self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
+
+    def _show_progress(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._out(self._lines.tick(loop.time()))
+        self._tick = None
+        if self._lines.has_progress:
+            self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
+
+    def _out(self, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        self.last_lines.extend(line[:_LONGEST_KEPT] for line in lines[-LAST_LINES:])
+        shown = self._limit.admit(lines, time.monotonic())
+        if shown:
+            self._emit(shown)
+        self._tell_left_out()
+
+    def _tell_left_out(self, *, is_end: bool = False) -> None:
+        count = self._limit.left_out(time.monotonic(), is_end=is_end)
+        if count:
+            self._logger.warning(
+                "%d lines were left out here: the job writes more than the limit set for its log. All "
+                "of it is in the Ray dashboard at %s.",
+                count,
+                self._client.cluster.dashboard_url,
+            )
+
+    def _note_failure(self, info: JobInfo, error: AirflowSynapseError) -> None:
+        """Say that only the log can't be read; an outage of the whole cluster is told elsewhere."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        is_news = not self._failure_is_told and now - self._failing_since >= _FAILING_IS_NEWS_AFTER
+        if is_news and not self._outages.is_under_way:
+            self._failure_is_told = True
+            self._logger.warning(
+                "The log of Ray job %s can't be read for the time being: %s. Its status is watched "
+                "all the same.",
+                info.job_id,
+                _reason(error),
+            )
+
+    def _note_success(self, info: JobInfo) -> None:
+        if self._failure_is_told and self._failing_since is not None:
+            seconds = time.monotonic() - self._failing_since
+            self._logger.info("The log of Ray job %s goes on after %.1f s.", info.job_id, seconds)
+        self._failing_since = None
+        self._failure_is_told = False
+
+    def _warn_if_missing(self, info: JobInfo, error: AirflowSynapseError) -> None:
+        self._times_missing += 1
+        if self._times_missing >= _MISSING_IS_NEWS_AFTER and not self._missing_is_told:
+            self._missing_is_told = True
+            self._logger.warning(
+                "The log of Ray job %s can't be read: %s. Its status is watched all the same.",
+                info.job_id,
+                _reason(error),
+            )
+
+    def _tell_rest_is_left_out(self, info: JobInfo, error: AirflowSynapseError) -> None:
+        self._logger.warning(
+            "The rest of the log of Ray job %s can't be read: %s. How the job ended counts all the "
+            "same.",
+            info.job_id,
+            _reason(error),
+        )
+
+
+async def read_new_lines(
+    cluster: RayCluster,
+    info: JobInfo,
+    *,
+    position: int,
+    emit: Emit,
+    logger: Logger,
+    metrics: Metrics = NO_METRICS,
+) -> int:
+    """Hand the lines of a job's log from a byte on to ``emit``, and return from which byte to go on.
+
+    Of a job that runs, what is there now. Of one that has ended, all to the last byte, through
+    failures that pass. Raises nothing if the log can't be read: whoever looks now and then is
+    after the job's end, and the log goes on at the next look.
+
+    :param position: The byte that an earlier call returned, at first 0.
+    """
+    timeout = min(cluster.request_timeout, _LONGEST_LOOK)
+    async with RayJobClient(replace(cluster, request_timeout=timeout), metrics=metrics) as client:
+        follower = LogFollower(
+            ClusterWatch(client, metrics=metrics),
+            emit=emit,
+            position=position,
+            logger=logger,
+            outages=OutageLog(logger, _PATIENCE_FOR_END),
+        )
+        try:
+            await (follower.drain(info) if info.is_terminal else follower.read_once(info))
+        except AirflowSynapseError as exc:
+            tell = logger.warning if info.is_terminal else logger.debug
+            tell("The log of Ray job %s can't be read: %s", info.job_id, exc)
+        finally:
+            follower.close()
+        return follower.position
+
+
+class _Patience:
+    """How long it may fail to read the end of a log."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._tries = 0
+
+    def is_over(self, now: float) -> bool:
+        """Take note of another failure, and return whether that was the last."""
+        if self._since is None:
+            self._since = now
+        self._tries += 1
+        return self._tries >= _TRIES_OF_END and now - self._since >= _PATIENCE_FOR_END
+
+
+def _reason(error: AirflowSynapseError) -> str:
+    return getattr(error, "reason", "") or str(error)
+
+
+def _retry_after(error: AirflowSynapseError) -> float | None:
+    return error.retry_after if isinstance(error, RayClusterUnreachableError) else None

@@ -1,0 +1,91 @@
+"""The request budget of a cluster. Times are compared from below only, so a busy machine is no failure."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
+
+
+async def take_all(budget: RequestBudget, lane: Lane, count: int, order: list[Lane]) -> None:
+    async def one() -> None:
+        await budget.take(lane)
+        order.append(lane)
+
+    await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def test_rate_holds_whoever_asks() -> None:
+    """Many that ask at once get no more than the rate and one burst."""
+    budget = RequestBudget(100.0, burst=5)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    await take_all(budget, Lane.STATUS, 35, [])
+
+    assert loop.time() - began >= 0.28
+
+
+async def test_nobody_waits_while_there_is_enough() -> None:
+    """Requests within the burst go out at once."""
+    budget = RequestBudget(0.001, burst=5)
+
+    await asyncio.wait_for(take_all(budget, Lane.LOG, 5, []), 10)
+
+    assert not budget.is_short
+
+
+async def test_lanes_share_by_weight() -> None:
+    """Where all queue, the end of a job gets four times what logs get, and none gets nothing."""
+    budget = RequestBudget(500.0, burst=1)
+    order: list[Lane] = []
+    await budget.take(Lane.LOG)
+
+    await asyncio.gather(*(take_all(budget, lane, 70, order) for lane in Lane))
+
+    first = order[:70]
+    assert 37 <= first.count(Lane.END) <= 43
+    assert 17 <= first.count(Lane.STATUS) <= 23
+    assert 7 <= first.count(Lane.LOG) <= 13
+
+
+async def test_one_lane_may_have_it_all() -> None:
+    """What the others do not use is not kept for them, and not owed to them later."""
+    budget = RequestBudget(500.0, burst=1)
+    order: list[Lane] = []
+    await take_all(budget, Lane.STATUS, 100, order)
+
+    await asyncio.gather(*(take_all(budget, lane, 30, order) for lane in (Lane.STATUS, Lane.LOG)))
+
+    assert order[100:118].count(Lane.LOG) <= 8
+
+
+async def test_dear_request_slows_the_next_ones() -> None:
+    """A request that cost more than was taken for it is paid off, and the others go on meanwhile."""
+    budget = RequestBudget(100.0, burst=1)
+    loop = asyncio.get_running_loop()
+    await budget.take(Lane.STATUS)
+    budget.charge(Lane.STATUS, 20.0)
+    began = loop.time()
+
+    await take_all(budget, Lane.END, 20, [])
+
+    assert loop.time() - began >= 0.35
+
+
+async def test_who_leaves_takes_nothing() -> None:
+    """A caller that is cancelled while it waits gives its place to the next."""
+    budget = RequestBudget(20.0, burst=1)
+    await budget.take(Lane.LOG)
+    leaving = asyncio.create_task(budget.take(Lane.LOG))
+    await asyncio.sleep(0)
+    staying = asyncio.create_task(budget.take(Lane.LOG))
+    await asyncio.sleep(0)
+
+    leaving.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await asyncio.wait_for(staying, 10)

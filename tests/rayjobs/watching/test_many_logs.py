@@ -1,0 +1,169 @@
+"""Logs of many jobs on one cluster and one event loop: none starves the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.logs import reading as log_reading
+from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.patience import OutageLog
+from airflow_synapse.rayjobs.reporting import LOG_BYTES
+from airflow_synapse.rayjobs.watching import log_follower
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.log_follower import LogFollower
+from tests.rayjobs.watching.test_status_board import Counts
+from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+LOGGER = logging.getLogger("the task's log")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
+    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
+    monkeypatch.setattr(log_reading, "_unusable_agents", {})
+    caplog.set_level(logging.INFO, LOGGER.name)
+
+
+class Log:
+    """A follower of one job's log, and what it emitted."""
+
+    def __init__(self, watch: ClusterWatch, job_id: str, **options: Any) -> None:
+        self.lines: list[str] = []
+        self._watch, self._job_id = watch, job_id
+        outages = OutageLog(LOGGER, 20.0)
+        self.follower = LogFollower(
+            watch, emit=self._emit, position=0, logger=LOGGER, outages=outages, **options
+        )
+
+    def _emit(self, lines: Sequence[str]) -> None:
+        self.lines += lines
+
+    async def follow(self) -> None:
+        await self.follower.follow(await self._watch.client.get_info(self._job_id))
+
+    async def drain(self) -> None:
+        await self.follower.drain(await self._watch.client.get_info(self._job_id))
+
+
+async def test_jobs_take_turns_where_streams_are_few(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more logs are read at a time than allowed, and all lines of all jobs come."""
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    send_log = stub._send_log
+
+    async def send_log_slowly(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return await send_log(request)
+
+    monkeypatch.setattr(stub, "_send_log", send_log_slowly)
+    jobs = [stub.add_job(f"j{number}", runtime=NEVER, has_header=False) for number in range(12)]
+    limits = WatchLimits(requests_per_second=5000.0, log_streams=3)
+
+    async with shared_watch(RayCluster(stub.url), limits) as watch:
+        logs = [Log(watch, job.job_id) for job in jobs]
+        following = [asyncio.create_task(log.follow()) for log in logs]
+        for number in range(5):
+            for job in jobs:
+                job.append(b"%s %d\n" % (job.job_id.encode(), number))
+            await asyncio.sleep(0.05)
+        while any(len(log.lines) < 5 for log in logs):
+            await asyncio.sleep(0.02)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+
+    for job, log in zip(jobs, logs, strict=True):
+        assert log.lines == [f"{job.job_id} {number}" for number in range(5)]
+    assert stub.most_log_requests == 3
+
+
+async def test_log_of_a_chatty_job_lets_others_pass(stub_dashboard: StubDashboard) -> None:
+    """A line of a quiet job comes while a long log is still being shown."""
+    log = b"".join(b"%050d\n" % number for number in range(200_000))
+    stub_dashboard.add_job("chatty", log=((0.0, log),), has_header=False)
+    stub_dashboard.add_job("quiet", log=((0.0, b"here\n"),), has_header=False)
+
+    async with shared_watch(RayCluster(stub_dashboard.url)) as watch:
+        chatty, quiet = Log(watch, "chatty"), Log(watch, "quiet")
+        draining = asyncio.create_task(chatty.drain())
+        while not chatty.lines:
+            await asyncio.sleep(0)
+        await quiet.drain()
+        shown_before = len(chatty.lines)
+        await draining
+
+    assert quiet.lines == ["here"]
+    assert shown_before < len(chatty.lines) == 200_000
+
+
+async def test_log_of_a_job_that_ended_waits_for_no_stream(stub: StubDashboard) -> None:
+    """What still runs and keeps all streams busy does not hold up what has ended."""
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.add_job("runs", runtime=NEVER)
+    stub.add_job("ended", log=((0.0, b"last\n"),), has_header=False)
+
+    limits = WatchLimits(log_streams=1)
+
+    async with shared_watch(RayCluster(stub.url), limits) as watch, watch.log_streams[Lane.LOG]:
+        ended = Log(watch, "ended")
+        await asyncio.wait_for(ended.drain(), 20)
+
+    assert ended.lines == ["last"]
+
+
+async def test_lines_beyond_the_limit_are_left_out_and_counted(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says how many lines it lacks and where they are, and keeps the job's last lines."""
+    log = b"".join(b"line %d\n" % number for number in range(5000))
+    stub.add_job("j", log=((0.0, log),), has_header=False)
+
+    async with shared_watch(RayCluster(stub.url)) as watch:
+        limited = Log(watch, "j", lines_per_second=10.0)
+        await limited.drain()
+
+    shown = len(limited.lines)
+    assert limited.lines == [f"line {number}" for number in range(shown)]
+    assert 100 <= shown < 5000
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{5000 - shown} lines were left out here")
+    assert stub.url in told
+    assert limited.follower.position == len(log)
+    assert limited.follower.last_lines[-1] == "line 4999"
+
+
+async def test_kept_last_lines_are_short(stub: StubDashboard) -> None:
+    """What is kept of a log for the error message stays small, whatever the job writes."""
+    stub.add_job("j", log=((0.0, (b"x" * 200_000 + b"\n") * 50),), has_header=False)
+
+    async with shared_watch(RayCluster(stub.url)) as watch:
+        log = Log(watch, "j")
+        await log.drain()
+
+    assert [len(line) for line in log.lines] == [200_000] * 50
+    assert sum(len(line) for line in log.follower.last_lines) < 100_000
+
+
+async def test_bytes_are_counted(stub: StubDashboard) -> None:
+    """The metrics tell how much of logs was read."""
+    stub.add_job("j", log=((0.0, b"0123456789\n"),), has_header=False)
+    counts = Counts()
+
+    async with shared_watch(RayCluster(stub.url), metrics=counts) as watch:
+        await Log(watch, "j").drain()
+
+    assert counts.counts[LOG_BYTES] == 11
