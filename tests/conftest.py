@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 # At the end, so that the installed wheel is tested and not the source tree next to these tests.
 sys.path.append(str(Path(__file__).parent.parent))
 
+from airflow_synapse.rayjobs.client.agents import UNUSABLE
 from local_services.ray_head import RayHead
 from tests.support.stub_dashboard import StubDashboard
 
@@ -37,6 +38,12 @@ def no_blocking() -> Iterator[BlockBuster]:
     """A blocking call of this package inside an event loop is an error."""
     with blockbuster_ctx("airflow_synapse") as blockbuster:
         yield blockbuster
+
+
+@pytest.fixture(autouse=True)
+def no_agent_is_remembered() -> None:
+    """No agent is left alone because of what another test did to it."""
+    UNUSABLE.forget()
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from airflow_synapse.cli import exits
-from airflow_synapse.cli.cluster import hook_of
+from airflow_synapse.cli.cluster import hook_of, ref_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, print_rows
 from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.diagnosis import FAIL, OK, SKIPPED, WARN, Finding, diagnose
 from airflow_synapse.rayjobs.models import RayCluster
@@ -22,7 +23,7 @@ from airflow_synapse.rayjobs.models import RayCluster
 @command
 def check(args: Namespace) -> int:
     """Find out whether a connection can run jobs."""
-    connection, first = _read_connection(args.conn_id)
+    connection, first = _read_connection(ref_of(args))
     findings = [first]
     _tell_progress(first)
     if connection is not None:
@@ -34,17 +35,17 @@ def check(args: Namespace) -> int:
     return _code_of(findings)
 
 
-def _read_connection(conn_id: str) -> tuple[RayConnection | None, Finding]:
+def _read_connection(ref: ClusterRef) -> tuple[RayConnection | None, Finding]:
     began = time.monotonic()
     try:
-        connection = hook_of(conn_id).connection
+        connection = hook_of(ref).connection
     except RayAddressError as exc:
         return None, Finding("connection", FAIL, str(exc), error=exc)
     seconds = time.monotonic() - began
-    return connection, Finding("connection", OK, _summary(conn_id, connection), seconds=seconds)
+    return connection, Finding("connection", OK, _summary(ref, connection), seconds=seconds)
 
 
-def _summary(conn_id: str, connection: RayConnection) -> str:
+def _summary(ref: ClusterRef, connection: RayConnection) -> str:
     """Return what a connection says, less its secrets."""
     cluster = connection.cluster
     has = {
@@ -54,7 +55,7 @@ def _summary(conn_id: str, connection: RayConnection) -> str:
         "a client certificate": cluster.client_cert,
     }
     told = ", ".join(name for name, value in has.items() if value) or "no credentials"
-    return f"{conn_id} leads to {cluster.dashboard_url}, with {told}."
+    return f"{ref} leads to {cluster.address}, with {told}."
 
 
 async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:

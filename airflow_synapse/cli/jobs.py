@@ -10,11 +10,11 @@ from typing import Any
 
 from airflow_synapse import settings
 from airflow_synapse.cli import exits
-from airflow_synapse.cli.cluster import executor_of, hook_of
+from airflow_synapse.cli.cluster import executor_of, hook_of, ref_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
 from airflow_synapse.durations import to_seconds
-from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -29,7 +29,7 @@ def list_jobs(args: Namespace) -> int:
             "--own: this Airflow has no name by which its jobs are known. Set [ray] deployment, or "
             "[api] base_url, in its configuration"
         )
-    all_jobs = executor_of(args.conn_id).list_jobs()
+    all_jobs = executor_of(args).list_jobs()
     jobs = [job for job in all_jobs if _is_wanted(job, args, since)]
     jobs.sort(key=lambda job: job.start_time or 0, reverse=True)
     shown = jobs[: args.limit or None]
@@ -44,7 +44,7 @@ def list_jobs(args: Namespace) -> int:
 @command
 def status(args: Namespace) -> int:
     """Tell all that is known of a job."""
-    hook = hook_of(args.conn_id)
+    hook = hook_of(ref_of(args))
     print_one(
         _facts(hook.get_info(args.job_id), hook.job_page(args.job_id), args.output), args.output
     )
@@ -54,7 +54,7 @@ def status(args: Namespace) -> int:
 @command
 def stop(args: Namespace) -> int:
     """Stop a job and see that it is stopped."""
-    executor = executor_of(args.conn_id)
+    executor = executor_of(args)
     if executor.stop(args.job_id):
         tell(f"Ray job {args.job_id} was stopped.")
     else:

@@ -14,10 +14,10 @@ from typing import Any, TextIO
 
 from airflow_synapse import settings
 from airflow_synapse.cli import exits
-from airflow_synapse.cli.cluster import again, executor_of
+from airflow_synapse.cli.cluster import again, executor_of, ref_of
 from airflow_synapse.cli.exits import UsageError, command, tell
 from airflow_synapse.cli.logs import follow
-from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
@@ -30,7 +30,7 @@ def submit(args: Namespace) -> int:
     """Run a plugin action or a shell command as a job."""
     _refuse_contradictions(args)
     executor = executor_of(
-        args.conn_id,
+        args,
         working_dir=args.working_dir,
         requirements_file=args.requirements_file,
         package_manager=args.package_manager,
@@ -47,8 +47,8 @@ def submit(args: Namespace) -> int:
     if not args.wait:
         print(job_id)  # noqa: T201  # what was asked for
         return exits.OK
-    tell(f"Submitted Ray job {job_id} to {executor.cluster.dashboard_url}.")
-    return follow(executor, job_id, conn_id=args.conn_id)
+    tell(f"Submitted Ray job {job_id} to {executor.cluster.address}.")
+    return follow(executor, job_id, ref=ref_of(args))
 
 
 def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
@@ -61,8 +61,8 @@ def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
     except KeyboardInterrupt:
         tell(
             f"\nInterrupted: Ray job {job_id} may have been submitted or not.\n"
-            f"  look:    {again('status', job_id, args.conn_id)}\n"
-            f"  stop it: {again('stop', job_id, args.conn_id)}"
+            f"  look:    {again('status', job_id, ref_of(args))}\n"
+            f"  stop it: {again('stop', job_id, ref_of(args))}"
         )
         sys.exit(exits.INTERRUPTED)
 

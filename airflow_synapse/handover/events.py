@@ -1,4 +1,8 @@
-"""What a trigger tells the task it watched for: one dict, written and read here. Pure."""
+"""An outcome as the event by which a trigger tells it to its task: one dict, written and read here. Pure.
+
+Beyond what the trigger's docstring promises, an event holds what the task needs to know the outcome again.
+Events pass a database, so texts are cut to what is worth keeping.
+"""
 
 from __future__ import annotations
 
@@ -14,120 +18,122 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.handover.airflow_values import safe_text
-from airflow_synapse.handover.job_facts import JobFacts
-from airflow_synapse.rayjobs.job.failures import error_of
-from airflow_synapse.rayjobs.models import SUCCEEDED, TERMINAL_STATUSES, JobInfo
-
-TIMEOUT = "TIMEOUT"
-NOT_FOUND = "NOT_FOUND"
-UNREACHABLE = "UNREACHABLE"
-ERROR = "ERROR"
+from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
+from airflow_synapse.rayjobs.job.outcome import ERROR, NOT_FOUND, TIMEOUT, UNREACHABLE, Outcome
+from airflow_synapse.rayjobs.models import (
+    ACTION_KEY,
+    PLUGIN_KEY,
+    SUCCEEDED,
+    TERMINAL_STATUSES,
+    JobInfo,
+)
 
 Event = dict[str, Any]
 
 _MAX_MESSAGE = 8_000
 _MAX_LINE = 500
-"""Characters of a message and of a last line that an event carries; events pass a database."""
+"""Characters of a message and of a last line that an event carries."""
 
 
-def event_of_end(
-    info: JobInfo, *, cluster: str, last_lines: Sequence[str] = (), result: Event | None = None
-) -> Event:
-    """Return the event of a job that ended.
+def event_of(outcome: Outcome) -> Event:
+    """Return the event that tells an outcome."""
+    info, failure = outcome.info, outcome.failure
+    event: Event = {
+        "status": outcome.status,
+        "job_id": outcome.job_id,
+        "cluster": outcome.cluster or None,
+        "last_lines": _cut(outcome.last_lines) if outcome.status != SUCCEEDED else [],
+    }
+    event.update(_of_end(info) if info is not None else _of_failure(failure))
+    event.update(outcome.document or {})
+    return event if outcome.page is None else {**event, JOB_PAGE_KEY: outcome.page}
 
-    :param result: ``{"result": …}`` if the job's result is small enough to travel along.
-    """
-    is_failure = info.status != SUCCEEDED
-    facts = JobFacts.of(info)
+
+def _of_end(info: JobInfo) -> Event:
     return {
-        "status": info.status,
-        "job_id": info.job_id,
         "message": safe_text((info.message or "")[:_MAX_MESSAGE]),
         "error_type": info.error_type and safe_text(info.error_type),
         "driver_exit_code": info.driver_exit_code,
-        "cluster": cluster,
-        "plugin": facts.plugin,
-        "action": facts.action,
-        "duration": facts.duration,
-        "last_lines": _cut(last_lines) if is_failure else [],
-        **(result or {}),
+        "plugin": info.metadata.get(PLUGIN_KEY),
+        "action": info.metadata.get(ACTION_KEY),
+        "start_time": info.start_time,
+        "end_time": info.end_time,
     }
 
 
-def event_of_error(error: Exception, *, job_id: str, cluster: str | None) -> Event:
-    """Return the event of a watch that could not go on."""
-    status = ERROR
-    if isinstance(error, RayJobTimeoutError):
-        status = TIMEOUT
-    elif isinstance(error, RayJobNotFoundError):
-        status = NOT_FOUND
-    elif isinstance(error, RayClusterUnreachableError):
-        status = UNREACHABLE
-    text = str(error) if isinstance(error, AirflowSynapseError) else repr(error)
-    text = safe_text(text[:_MAX_MESSAGE])
-    reason = f"can't be watched: {text.rstrip('.')}"
-    return {
-        "status": status,
-        "job_id": job_id,
+def _of_failure(failure: AirflowSynapseError | None) -> Event:
+    text = safe_text(str(failure)[:_MAX_MESSAGE])
+    told: Event = {
         "message": text,
         "error_type": None,
         "driver_exit_code": None,
-        "cluster": cluster,
-        "reason": reason if status == ERROR else safe_text(getattr(error, "reason", "")),
-        "hint": safe_text(getattr(error, "hint", "")),
-        "job_status": getattr(error, "status", None),
-        "http_status": getattr(error, "http_status", None),
-        "last_lines": _cut(getattr(error, "last_lines", ())),
+        "reason": f"can't be watched: {text.rstrip('.')}",
+        "http_status": getattr(failure, "http_status", None),
     }
-
-
-def error_of_lasting_job(error: RayJobTimeoutError) -> RayJobTimeoutError:
-    """Return the error of a job that took too long, and that could not be stopped then."""
-    return RayJobTimeoutError(
-        job_id=error.job_id,
-        cluster=error.cluster,
-        status=error.status,
-        reason=f"{error.reason}, and could not be stopped, so that it may still run",
-        hint=f"Stop it with `ray job stop {error.job_id} --address {error.cluster}`. {error.hint}",
-        last_lines=error.last_lines,
-    )
+    if isinstance(failure, (ExecutionError, RayClusterUnreachableError)):
+        told["reason"], told["hint"] = safe_text(failure.reason), safe_text(failure.hint)
+    if isinstance(failure, ExecutionError):
+        told["job_status"] = failure.status
+        told["last_lines"] = _cut(failure.last_lines)
+    return told
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
     return [safe_text(line[:_MAX_LINE]) for line in lines]
 
 
-def error_of_event(event: Any) -> AirflowSynapseError | None:
-    """Return the error that an event means, None for a job that succeeded.
+def outcome_of(event: Any) -> Outcome:
+    """Return the outcome that an event tells, also one that an older version of this package wrote.
 
-    Whatever is not an event of ours is an error, too: an unknown end is no success.
+    Anything that is not such an event is a failure: an unknown end is no success.
     """
     if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
-        return ExecutionError(
-            reason=f"was watched by a trigger that ended with {event!r} instead of an event",
-            hint="Look at the triggerer's log.",
+        reason = f"was watched by a trigger that ended with {event!r} instead of an event"
+        return Outcome(
+            "", failure=ExecutionError(reason=reason, hint="Look at the triggerer's log.")
         )
-    status, cluster = event["status"], event.get("cluster")
-    exit_code, last_lines = event.get("driver_exit_code"), event.get("last_lines")
-    last_lines = [str(line) for line in last_lines] if isinstance(last_lines, list) else []
-    if status in TERMINAL_STATUSES:
-        info = JobInfo(
-            job_id=event.get("job_id", ""),
-            status=status,
-            message=_text(event.get("message")),
-            error_type=_text(event.get("error_type")),
-            driver_exit_code=exit_code if isinstance(exit_code, int) else None,
-        )
-        return error_of(info, cluster=cluster or "", last_lines=last_lines)
+    known: dict[str, Any] = {
+        "job_id": _text(event.get("job_id")) or "",
+        "cluster": _text(event.get("cluster")) or "",
+        "page": _text(event.get(JOB_PAGE_KEY)),
+    }
+    lines = event.get("last_lines")
+    last_lines = tuple(str(line) for line in lines) if isinstance(lines, list) else ()
+    if event["status"] in TERMINAL_STATUSES:
+        document = {"result": event["result"]} if "result" in event else None
+        return Outcome(info=_info_of(event), last_lines=last_lines, document=document, **known)
+    return Outcome(failure=_failure_of(event, last_lines), last_lines=last_lines, **known)
+
+
+def _info_of(event: Mapping[str, Any]) -> JobInfo:
+    metadata = {PLUGIN_KEY: event.get("plugin"), ACTION_KEY: event.get("action")}
+    start, end = event.get("start_time"), event.get("end_time")
+    if end is None and isinstance(duration := event.get("duration"), (int, float)):
+        start, end = 0, int(duration * 1000)  # all that version 0.1.0 told
+    return JobInfo(
+        job_id=_text(event.get("job_id")) or "",
+        status=event["status"],
+        message=_text(event.get("message")),
+        error_type=_text(event.get("error_type")),
+        driver_exit_code=_integer(event.get("driver_exit_code")),
+        start_time=_integer(start),
+        end_time=_integer(end),
+        metadata={key: str(value) for key, value in metadata.items() if value is not None},
+    )
+
+
+def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowSynapseError:
+    status, cluster = event["status"], _text(event.get("cluster"))
+    http_status = _integer(event.get("http_status"))
+    if status == ERROR and http_status is not None:
+        return RayAuthenticationError(cluster=cluster or "its address", http_status=http_status)
     facts: dict[str, Any] = {
-        "job_id": event.get("job_id"),
+        "job_id": _text(event.get("job_id")),
         "reason": _text(event.get("reason", event.get("message"))) or "",
         "hint": _text(event.get("hint")) or "",
     }
     if status == UNREACHABLE:
         return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
-    if status == ERROR and isinstance(http_status := event.get("http_status"), int):
-        return RayAuthenticationError(cluster=cluster or "its address", http_status=http_status)
     kinds: dict[str, type[ExecutionError]] = {
         TIMEOUT: RayJobTimeoutError,
         NOT_FOUND: RayJobNotFoundError,
@@ -135,10 +141,14 @@ def error_of_event(event: Any) -> AirflowSynapseError | None:
     }
     if status not in kinds:
         facts["reason"] = f"was watched by a trigger that ended with the unknown status {status!r}"
-    kind = kinds.get(status, ExecutionError)
-    facts["status"] = _text(event.get("job_status"))
-    return kind(cluster=cluster, last_lines=last_lines, **facts)
+    return kinds.get(status, ExecutionError)(
+        cluster=cluster, status=_text(event.get("job_status")), last_lines=last_lines, **facts
+    )
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+DEPLOYMENT_KEY = "airflow_deployment"
+"""Metadata: which Airflow submitted the job."""
+
 
 def task_metadata(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, str]:
     """Return Airflow's ids of a task instance as a job carries them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 JOB_ID_KEY = "job_id"
 """The submission id of the task's job."""
 
-DASHBOARD_URL_KEY = "dashboard_url"
+JOB_PAGE_KEY = "dashboard_url"
 """The URL of the job's page in the Ray dashboard."""
 
 LOG_POSITION_KEY = "log_position"

@@ -22,10 +22,10 @@ _FALSE = {"false", "0", "no", "off"}
 
 @dataclass(frozen=True)
 class RayConnection:
-    """A connection as this provider reads it.
+    """How a cluster is reached, by programs and by people.
 
-    :param cluster: Where the API is and how to be let in.
-    :param dashboard_url: Where people reach the dashboard.
+    :param cluster: Where its Jobs API is and how to be let in.
+    :param dashboard_url: Where people reach its dashboard.
     """
 
     cluster: RayCluster
@@ -45,7 +45,7 @@ def read_connection(conn: Connection) -> RayConnection:
     extra = _Extra(conn)
     address = _address(conn, extra)
     cluster = RayCluster(
-        dashboard_url=address,
+        address=address,
         token=conn.password or None,
         headers=extra.mapping("headers"),
         cookies=extra.mapping("cookies"),

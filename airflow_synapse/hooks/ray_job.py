@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
+from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.metrics import AirflowMetrics
-from airflow_synapse.version_compat import AirflowNotFoundException, aget_connection
+from airflow_synapse.version_compat import AirflowNotFoundException
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.job.outcome import Outcome
     from airflow_synapse.rayjobs.models import JobInfo
     from airflow_synapse.rayjobs.reporting import Emit, Logger
     from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
@@ -35,14 +37,24 @@ class RayJobHook(BaseHook):
     """
 
     conn_name_attr = "ray_conn_id"
-    default_conn_name = "ray_default"
+    default_conn_name = DEFAULT_CONN_ID
     conn_type = "ray"
     hook_name = "Ray"
 
     def __init__(self, ray_conn_id: str = default_conn_name, **executor_options: Any) -> None:
         super().__init__()
-        self.ray_conn_id = ray_conn_id
+        self.cluster_ref = ClusterRef(ray_conn_id)
         self._executor_options = executor_options
+
+    @classmethod
+    def of(cls, cluster_ref: ClusterRef, **executor_options: Any) -> RayJobHook:
+        """Return the hook of a cluster."""
+        return cls(**cluster_ref.arguments(), **executor_options)
+
+    @property
+    def ray_conn_id(self) -> str:
+        """The connection's name."""
+        return self.cluster_ref.ray_conn_id
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -59,29 +71,20 @@ class RayJobHook(BaseHook):
                 "astro-provider-ray is installed as well and has a connection type of the same name, "
                 "so the connection form may be its own. Connections written for it work here."
             )
-        return read_connection(self.get_connection(self.ray_conn_id))
+        return self.cluster_ref.resolve()
 
     async def aget_ray_connection(self) -> RayConnection:
         """Return what the Airflow connection says, from inside the triggerer's event loop."""
-        return read_connection(await aget_connection(self.ray_conn_id))
+        return await self.cluster_ref.aresolve()
 
     def get_conn(self) -> RayJobExecutor:
         """Return an executor for the connection's cluster. Nothing is sent yet."""
+        from airflow_synapse.hooks.limits import watch_limits
         from airflow_synapse.rayjobs.executor import RayJobExecutor
 
-        cluster = self.connection.cluster
-        executor = RayJobExecutor(
-            cluster.dashboard_url,
-            token=cluster.token,
-            headers=cluster.headers,
-            cookies=cluster.cookies,
-            verify=cluster.verify,
-            request_timeout=cluster.request_timeout,
-            client_cert=cluster.client_cert,
-            client_key=cluster.client_key,
-            **self._executor_options,
-        )
+        executor = RayJobExecutor.of_cluster(self.connection.cluster, **self._executor_options)
         executor.metrics = AirflowMetrics()
+        executor.limits = watch_limits()
         return executor
 
     def job_page(self, job_id: str) -> str:
@@ -103,7 +106,7 @@ class RayJobHook(BaseHook):
                 f"`airflow ray check --conn-id {self.ray_conn_id}` or `airflow connections test "
                 f"{self.ray_conn_id}`."
             )
-        return True, f"Ray {version} at {executor.cluster.dashboard_url} takes jobs."
+        return True, f"Ray {version} at {executor.cluster.address} takes jobs."
 
     # The executor's methods
 
@@ -160,9 +163,7 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.wait`."""
         return self.get_conn().wait(job_id, timeout_seconds)
 
-    def watch(
-        self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger
-    ) -> tuple[JobInfo, Sequence[str]]:
+    def watch(self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger) -> Outcome:
         """See :meth:`.BaseRayExecutor.watch`."""
         return self.get_conn().watch(job_id, options=options, emit=emit, logger=logger)
 

@@ -26,7 +26,7 @@ class RayJobRunFacet(RunFacet):
         return cls(
             jobId=facts.job_id,
             cluster=facts.cluster,
-            dashboardUrl=facts.dashboard_url,
+            dashboardUrl=facts.page,
             status=facts.status,
             plugin=facts.plugin,
             action=facts.action,

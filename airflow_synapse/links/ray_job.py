@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_synapse.handover.xcom_keys import DASHBOARD_URL_KEY
+from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -29,7 +29,7 @@ class RayJobLink(BaseOperatorLink):
     @property
     def xcom_key(self) -> str:
         """Where the URL stands."""
-        return DASHBOARD_URL_KEY
+        return JOB_PAGE_KEY
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL, empty if no job was submitted.

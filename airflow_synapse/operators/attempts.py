@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_synapse.exceptions import JobIdConflictError
-from airflow_synapse.handover.job_metadata import task_metadata
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY, task_metadata
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
-
-DEPLOYMENT_KEY = "airflow_deployment"
-"""Metadata: which Airflow submitted the job."""
 
 MAYBE_FOREIGN = (
     "Ray job %s on %s is of the same task and run, but maybe of another Airflow: neither [ray] deployment "
@@ -34,7 +31,7 @@ _HASH_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class TaskRun:
+class TaskTry:
     """One try of a task instance.
 
     :param deployment: What tells this Airflow from another on the same cluster; empty if nothing does.
@@ -136,7 +133,7 @@ class Attempt:
 
 
 def choose_attempt(
-    run: TaskRun,
+    this_try: TaskTry,
     find: Callable[[str], JobInfo | None],
     *,
     cluster: str,
@@ -156,45 +153,45 @@ def choose_attempt(
     :param adopts: Whether the job of an earlier try may be taken over.
     :raises JobIdConflictError: if an id belongs to somebody else's job.
     """
-    number, latest = _latest(run, find, given)
+    number, latest = _latest(this_try, find, given)
     if latest is None:
-        due = run.try_number if run.had_job else 1  # what an earlier try had is gone
-        return Attempt(run.job_id(due, given=given))
-    _refuse_other(run, latest, cluster)
-    if latest.status in _ADOPTABLE and adopts and not run.was_cleared_after(latest):
+        due = this_try.try_number if this_try.had_job else 1  # what an earlier try had is gone
+        return Attempt(this_try.job_id(due, given=given))
+    _refuse_other(this_try, latest, cluster)
+    if latest.status in _ADOPTABLE and adopts and not this_try.was_cleared_after(latest):
         return Attempt(latest.job_id, latest)
-    due = max(number + 1, run.try_number) if run.had_job else number + 1
-    job_id = run.job_id(due, given=given)
+    due = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
+    job_id = this_try.job_id(due, given=given)
     if latest.is_terminal:
         return Attempt(job_id)
-    if run.may_be_foreign(latest):
+    if this_try.may_be_foreign(latest):
         return Attempt(job_id, maybe_foreign=latest)
     return Attempt(job_id, left_behind=latest)
 
 
 def _latest(
-    run: TaskRun, find: Callable[[str], JobInfo | None], given: str | None
+    this_try: TaskTry, find: Callable[[str], JobInfo | None], given: str | None
 ) -> tuple[int, JobInfo | None]:
     """Return the number and state of the latest job that the cluster knows, 0 and None if none.
 
     No job has a higher number than the try that submitted it, unless Airflow ran one try twice.
     """
-    number = run.try_number
-    latest = find(run.job_id(number, given=given))
+    number = this_try.try_number
+    latest = find(this_try.job_id(number, given=given))
     if latest is not None:
-        while (newer := find(run.job_id(number + 1, given=given))) is not None:
+        while (newer := find(this_try.job_id(number + 1, given=given))) is not None:
             number, latest = number + 1, newer
         return number, latest
     while number > 1:
         number -= 1
-        latest = find(run.job_id(number, given=given))
+        latest = find(this_try.job_id(number, given=given))
         if latest is not None:
             return number, latest
     return 0, None
 
 
-def _refuse_other(run: TaskRun, info: JobInfo, cluster: str) -> None:
-    if info.metadata.get(OWNER_KEY) != run.owner and not info.is_phantom:
+def _refuse_other(this_try: TaskTry, info: JobInfo, cluster: str) -> None:
+    if info.metadata.get(OWNER_KEY) != this_try.owner and not info.is_phantom:
         raise JobIdConflictError(
             job_id=info.job_id,
             cluster=cluster,
@@ -203,11 +200,11 @@ def _refuse_other(run: TaskRun, info: JobInfo, cluster: str) -> None:
         )
 
 
-def task_run(context: Any, *, retries: int, deployment: str) -> TaskRun:
+def task_try(context: Any, *, retries: int, deployment: str) -> TaskTry:
     """Return the task run of an Airflow context."""
     ti, dag_run = context["ti"], context.get("dag_run")
     started = getattr(dag_run, "start_date", None)
-    return TaskRun(
+    return TaskTry(
         deployment=deployment,
         dag_id=ti.dag_id,
         run_id=ti.run_id,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ from airflow_synapse.exceptions import (
     RayJobStoppedError,
     RayJobTimeoutError,
 )
+from airflow_synapse.handover.events import outcome_of
 from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.handover.xcom_keys import (
-    DASHBOARD_URL_KEY,
     JOB_ID_KEY,
+    JOB_PAGE_KEY,
     LOG_POSITION_KEY,
     log_position,
 )
@@ -30,11 +32,11 @@ from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.operators.arguments import deadlines_of
-from airflow_synapse.operators.attempts import MAYBE_FOREIGN, Attempt, choose_attempt, task_run
+from airflow_synapse.operators.attempts import MAYBE_FOREIGN, Attempt, choose_attempt, task_try
 from airflow_synapse.operators.job_arguments import RayJobArguments
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
-from airflow_synapse.operators.waiting import wait_in_worker
+from airflow_synapse.rayjobs.job.failures import still_running
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
 from airflow_synapse.rayjobs.reporting import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.rayjobs.executor import RayJobExecutor
+    from airflow_synapse.rayjobs.job.outcome import Outcome
     from airflow_synapse.rayjobs.packing.preparation import PreparedJob
+    from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 _LIMITS = ("job_timeout", "pending_timeout")
 _DEFERRAL_SLACK = 60.0
@@ -89,7 +93,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         attempt = self._submit(context, hook)
         try:
             context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
-            context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
+            context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
             if not self.wait_for_completion:
                 tell_assets(context, self.outlets, self._facts)
                 return attempt.job_id
@@ -98,20 +102,26 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             if self.deferrable and not has_ended:
                 return self._defer(context, attempt.job_id, deadlines)
             options = self._watch_options(deadlines)
-            event = wait_in_worker(hook, attempt.job_id, options=options, logger=self.log)
+            outcome = self._watch(hook, attempt.job_id, options)
         except RayJobTimeoutError:  # the job is stopped
             raise
         except Exception as exc:
             self._leave_to_next_try(context, attempt.job_id, exc)
             raise
-        return self.execute_complete(context, event)
+        return self._complete(context, outcome)
+
+    def _watch(self, hook: RayJobHook, job_id: str, options: WatchOptions) -> Outcome:
+        def show(lines: Sequence[str]) -> None:
+            for line in lines:
+                self.log.info(line)  # a line of the job, not a format
+
+        outcome = hook.watch(job_id, options=options, emit=show, logger=self.log)
+        return replace(outcome, page=self.job_page)
 
     def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
         """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
-        from airflow_synapse.handover.events import error_of_lasting_job
-
         hint = "Raise execution_timeout if the job needs longer."
-        cluster = hook.connection.cluster.dashboard_url if hook is not None else None
+        cluster = hook.connection.cluster.address if hook is not None else None
         if hook is None or job_id is None:
             reason = "was not submitted within the task's execution_timeout"
             return RayJobTimeoutError(job_id=job_id, cluster=cluster, reason=reason, hint=hint)
@@ -122,7 +132,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             hint=hint,
         )
         is_stopped = hook.stop_and_tell(job_id, logger=self.log)
-        return error if is_stopped else error_of_lasting_job(error)
+        return error if is_stopped else still_running(error)
 
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
         """Leave a job that nobody watches any more to the next try, or stop it if none will take it.
@@ -151,15 +161,16 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
         :param event: What :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger` told.
         """
-        from airflow_synapse.handover.events import error_of_event
+        return self._complete(context, outcome_of(event))
 
-        self._facts = JobFacts.of_event(event)
-        error = error_of_event(event)
+    def _complete(self, context: Context, outcome: Outcome) -> Any:
+        self._facts = JobFacts.of_outcome(outcome)
+        error = outcome.error()
         if error is None:
             tell_assets(context, self.outlets, self._facts)
-            return self.result_of(event)
-        if self._facts is not None and self._facts.dashboard_url is not None:
-            self.log.info("The job's page in the Ray dashboard: %s", self._facts.dashboard_url)
+            return self.result_of(outcome)
+        if self._facts is not None and self._facts.page is not None:
+            self.log.info("The job's page in the Ray dashboard: %s", self._facts.page)
         if isinstance(error, RayJobStoppedError):
             self._refuse_if_killed()
             raise AirflowFailException(str(error)) from error
@@ -172,9 +183,9 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             self._leave_to_next_try(context, self._facts.job_id, error)
         raise error
 
-    def result_of(self, event: Mapping[str, Any]) -> Any:
+    def result_of(self, outcome: Outcome) -> Any:
         """Return what the task returns for a job that succeeded."""
-        return event.get("result")
+        return (outcome.document or {}).get("result")
 
     def on_kill(self) -> None:
         """Stop the job, unless the user wants it to go on.
@@ -206,13 +217,13 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     def _submit(self, context: Context, hook: RayJobHook) -> Attempt:
         """Submit the job of this try, or find it."""
-        run = task_run(context, retries=self.retries or 0, deployment=settings.deployment())
+        this_try = task_try(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
-        prepared = self.prepare(executor, {**(self.metadata or {}), **run.metadata()})
-        cluster, given = executor.cluster.dashboard_url, self.job_id or None
+        prepared = self.prepare(executor, {**(self.metadata or {}), **this_try.metadata()})
+        cluster, given = executor.cluster.address, self.job_id or None
         with executor:
             attempt = choose_attempt(
-                run, executor.find_info, cluster=cluster, given=given, adopts=self.reattach
+                this_try, executor.find_info, cluster=cluster, given=given, adopts=self.reattach
             )
             if attempt.left_behind is not None and self.stop_on_kill:
                 self._stop_left_behind(executor, attempt.left_behind)
@@ -232,7 +243,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
                     prepared = with_parent_run(prepared, context["ti"], logger=self.log)
                 executor.submit_prepared(prepared, attempt.job_id)
                 executor.metrics.count(SUBMISSIONS_NEW)
-                self.log.info("Submitted Ray job %s to %s.", attempt.job_id, hook.ray_conn_id)
+                self.log.info("Submitted Ray job %s to %s.", attempt.job_id, self.cluster_ref)
             if self._is_killed and self.stop_on_kill:
                 executor.stop_and_tell(attempt.job_id, logger=self.log)
                 self._refuse_if_killed()
@@ -271,7 +282,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         self.defer(
             trigger=RayJobTrigger(
                 job_id,
-                self.ray_conn_id,
+                **self.cluster_ref.arguments(),
                 poll_interval=self.poll_interval,
                 stream_logs=self.stream_logs,
                 stop_on_kill=self.stop_on_kill,

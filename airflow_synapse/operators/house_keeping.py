@@ -8,13 +8,12 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from airflow_synapse import settings
 from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import RayJobNotFoundError
-from airflow_synapse.hooks.ray_job import RayJobHook
-from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
+from airflow_synapse.hooks.cluster_arguments import ClusterArguments
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +26,7 @@ _LEAST_AGE = 60.0
 _PROGRESS_EVERY = 100
 
 
-class StopRayJobOperator(BaseOperator):
+class StopRayJobOperator(ClusterArguments):
     """Stops a job and sees that it is stopped; a job that has ended is left as it is.
 
     Returns whether the job was running.
@@ -39,27 +38,25 @@ class StopRayJobOperator(BaseOperator):
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     """
 
-    template_fields: Sequence[str] = ("job_id", "ray_conn_id")
+    template_fields: Sequence[str] = ("job_id", *CLUSTER_FIELDS)
     ui_color = "#dff0fb"
 
     def __init__(
         self,
         *,
         job_id: str,
-        ray_conn_id: str = RayJobHook.default_conn_name,
         missing_ok: bool = False,
         unreachable_timeout: float = 600.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
-        self.ray_conn_id = ray_conn_id
         self.missing_ok = missing_ok
         self.unreachable_timeout = unreachable_timeout
 
     def execute(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Stop the job."""
-        hook = RayJobHook(self.ray_conn_id, unreachable_timeout=self.unreachable_timeout)
+        hook = self.cluster_hook(unreachable_timeout=self.unreachable_timeout)
         try:
             was_running = hook.stop(self.job_id)
         except RayJobNotFoundError:
@@ -72,7 +69,7 @@ class StopRayJobOperator(BaseOperator):
         return was_running
 
 
-class DeleteRayJobsOperator(BaseOperator):
+class DeleteRayJobsOperator(ClusterArguments):
     """Makes a cluster forget jobs that ended long ago.
 
     A cluster remembers every job, and its list of jobs, which the Ray dashboard and this provider
@@ -86,14 +83,13 @@ class DeleteRayJobsOperator(BaseOperator):
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     """
 
-    template_fields: Sequence[str] = ("older_than", "ray_conn_id")
+    template_fields: Sequence[str] = ("older_than", *CLUSTER_FIELDS)
     ui_color = "#dff0fb"
 
     def __init__(
         self,
         *,
         older_than: float | timedelta | str = timedelta(days=7),
-        ray_conn_id: str = RayJobHook.default_conn_name,
         only_own: bool = True,
         only_show: bool = False,
         unreachable_timeout: float = 600.0,
@@ -101,7 +97,6 @@ class DeleteRayJobsOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.older_than = older_than
-        self.ray_conn_id = ray_conn_id
         self.only_own = only_own
         self.only_show = only_show
         self.unreachable_timeout = unreachable_timeout
@@ -116,7 +111,7 @@ class DeleteRayJobsOperator(BaseOperator):
                 "This Airflow has no name, so jobs of other nameless ones on the cluster count as its own. "
                 "Set [ray] deployment or [api] base_url."
             )
-        hook = RayJobHook(self.ray_conn_id, unreachable_timeout=self.unreachable_timeout)
+        hook = self.cluster_hook(unreachable_timeout=self.unreachable_timeout)
         executor = hook.get_conn()
         with executor:
             all_jobs = executor.list_jobs()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_synapse import settings
 from airflow_synapse.durations import to_number
+from airflow_synapse.hooks.cluster_arguments import ClusterArguments
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.arguments import plain_path
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
 
-class RayJobArguments(HiddenTemplates):
+class RayJobArguments(HiddenTemplates, ClusterArguments):
     """An operator that knows which job to run and how to wait for it.
 
     ``env`` and ``runtime_env`` may hold templates, too, but do not show up among the rendered
@@ -68,7 +70,7 @@ class RayJobArguments(HiddenTemplates):
     """
 
     template_fields: Sequence[str] = (
-        "ray_conn_id",
+        *CLUSTER_FIELDS,
         "working_dir",
         "requirements_file",
         "package_manager",
@@ -96,8 +98,6 @@ class RayJobArguments(HiddenTemplates):
     def __init__(
         self,
         *,
-        # Cluster
-        ray_conn_id: str = RayJobHook.default_conn_name,
         # Code and environment
         working_dir: str | os.PathLike[str] | None = None,
         requirements_file: str | os.PathLike[str] | None = None,
@@ -138,7 +138,6 @@ class RayJobArguments(HiddenTemplates):
             raise ValueError("resources and custom_resources are the same; give one of them")
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
-        self.ray_conn_id = ray_conn_id
         self.working_dir = plain_path(working_dir)
         self.requirements_file = plain_path(requirements_file)
         self.package_manager = package_manager
@@ -185,9 +184,7 @@ class RayJobArguments(HiddenTemplates):
         }
 
     def _hook(self, **executor_options: Any) -> RayJobHook:
-        return RayJobHook(
-            self.ray_conn_id, unreachable_timeout=self.unreachable_timeout, **executor_options
-        )
+        return self.cluster_hook(unreachable_timeout=self.unreachable_timeout, **executor_options)
 
     def _watch_options(self, deadlines: Mapping[str, float]) -> WatchOptions:
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
@@ -198,4 +195,5 @@ class RayJobArguments(HiddenTemplates):
             unreachable_timeout=self.unreachable_timeout,
             deadlines=deadlines,
             log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
+            fetch_result=self.do_xcom_push,
         )

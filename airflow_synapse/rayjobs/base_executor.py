@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
+import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, aclosing, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from anyio import fail_after
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from airflow_synapse.exceptions import (
     ExecutionError,
@@ -23,32 +21,37 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
-from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN, RayJobClient
+from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.job import stopping
-from airflow_synapse.rayjobs.job.failures import error_of, not_ended
+from airflow_synapse.rayjobs.job.failures import not_ended
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.results import read_result
-from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog, outlast
 from airflow_synapse.rayjobs.reporting import NO_METRICS, Emit, Logger, Metrics
-from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
+from airflow_synapse.rayjobs.streaming import stream
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.log_follower import read_new_lines
+from airflow_synapse.rayjobs.watching.pace import Pace
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _WAIT_POLL_INTERVAL = 2.0
 _GRACE = 1.0
-"""Seconds after which a wait that has run out ends also if the server does not answer."""
+"""Seconds after which a wait that has run out ends even if the server does not answer."""
 
 _NOTICE_AFTER = 4.0
 """Seconds after which a job is named that is not stopped yet. Airflow gives ``on_kill`` five in a
 worker, then it kills the process (``WatchedSubprocess.kill`` of its supervisor)."""
 
-_MAX_BATCHES = 64
-"""Batches of lines that wait for a slow reader of :meth:`BaseRayExecutor.stream_logs`."""
+_LONGEST_LOOK = 10.0
+"""Seconds that a log may keep a caller who looks at it now and then waiting for its next bytes."""
 
 
 class BaseRayExecutor(ABC):
@@ -58,33 +61,45 @@ class BaseRayExecutor(ABC):
     Every call ends within ``request_timeout``, even if the server accepts and never answers, except
     those that take as long as there is something to do: :meth:`wait`, :meth:`get_logs` and
     :meth:`stream_logs`, and :meth:`submit` while it uploads. There the limit is on each answer, and
-    on each part of an upload. :meth:`delete` may wait three seconds more. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS`` have no say here. What
-    is counted goes to :attr:`metrics`.
+    on each part of an upload. :meth:`delete` may wait three seconds more. ``RAY_ADDRESS`` and
+    ``RAY_API_SERVER_ADDRESS`` have no say here.
 
-    :param cluster: Where the cluster's dashboard is and how to be let in.
+    :param cluster: Where the cluster's Jobs API is and how to be let in.
     :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
         raises at once.
     """
 
+    metrics: Metrics = NO_METRICS
+    """Where figures go."""
+
+    limits: WatchLimits = WatchLimits()
+    """What watching may cost the cluster."""
+
+    pace: Pace = Pace()
+    """How often a watch looks."""
+
     def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
         self.cluster = cluster
         self.unreachable_timeout = unreachable_timeout
-        self.metrics: Metrics = NO_METRICS
         self._stack: ExitStack | None = None
-        self._portal: BlockingPortal | None = None
-        self._client: RayJobClient | None = None
+        self._crossing: Crossing | None = None
 
     def __enter__(self) -> BaseRayExecutor:
         self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal())
-        self._client = RayJobClient(self.cluster, metrics=self.metrics)
-        self._stack.callback(self._portal.call, self._client.close)
+        self._crossing = crossing = self._stack.enter_context(Crossing())
+        held = AsyncExitStack()
+        try:
+            crossing.call(lambda: held.enter_async_context(self._watching()))
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        self._stack.callback(crossing.call, held.aclose)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        stack, self._stack, self._portal, self._client = self._stack, None, None, None
+        stack, self._stack, self._crossing = self._stack, None, None
         if stack is not None:
-            stack.__exit__(*error)  # an error cancels what is under way
+            stack.__exit__(*error)
 
     @abstractmethod
     def submit(
@@ -109,11 +124,11 @@ class BaseRayExecutor(ABC):
 
         :raises RayJobNotFoundError: if the cluster does not know the job.
         """
-        return self._call(lambda client: client.get_info(job_id))
+        return self._call(lambda api: api.get_info(job_id))
 
     def find_info(self, job_id: str) -> JobInfo | None:
         """Return all that the cluster tells about the job, None if it does not know it."""
-        return self._call(lambda client: client.find_info(job_id))
+        return self._call(lambda api: api.find_info(job_id))
 
     def get_logs(self, job_id: str) -> str:
         """Return the whole log of the job so far, or Ray's message if it never had one.
@@ -138,10 +153,10 @@ class BaseRayExecutor(ABC):
         :raises RayLogNotFoundError: if the log or its node is gone.
         """
 
-        async def copy(client: RayJobClient) -> JobInfo:
-            info = await client.get_info(job_id)
+        async def copy(api: JobsApi) -> JobInfo:
+            info = await api.get_info(job_id)
             if info.driver_node_id is not None:
-                async with aclosing(read_log(client, info, last_lines=last_lines)) as chunks:
+                async with aclosing(read_log(api, info, last_lines=last_lines)) as chunks:
                     async for chunk in chunks:
                         await asyncio.to_thread(write, chunk)
             return info
@@ -154,48 +169,33 @@ class BaseRayExecutor(ABC):
         Tried once, whatever ``unreachable_timeout`` is: they go with an error that is at hand.
         """
 
-        async def read(client: RayJobClient) -> list[str]:
-            return await read_last_lines(client, await client.get_info(job_id))
+        async def read(api: JobsApi) -> list[str]:
+            return await read_last_lines(api, await api.get_info(job_id))
 
         return self._call(read, is_patient=False)
 
     def stream_logs(
         self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Outcome]:
         """Yield the lines of the job's log as they appear, until it has ended and all are out.
 
         :param log_position: The byte of the log to start from.
         :param unreachable_timeout: Instead of the executor's own.
+        :return: How the job ended, as the value of the generator.
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayClusterUnreachableError: if the cluster gives no usable answer for too long.
         """
-        batches: queue.Queue[Sequence[str] | None] = queue.Queue(_MAX_BATCHES)
-        is_closed = threading.Event()
-
-        def hand_over(batch: Sequence[str] | None) -> None:
-            is_taken = False
-            while not is_taken and not is_closed.is_set():
-                with suppress(queue.Full):
-                    batches.put(batch, timeout=0.2)
-                    is_taken = True
-
-        with start_blocking_portal() as portal:
-            options = WatchOptions(
-                poll_interval=_WAIT_POLL_INTERVAL,
-                log_position=log_position,
-                unreachable_timeout=(
-                    self.unreachable_timeout if unreachable_timeout is None else unreachable_timeout
-                ),
-            )
-            watch = portal.start_task_soon(self._watch, job_id, options, hand_over, log)
-            watch.add_done_callback(lambda _: hand_over(None))
-            try:
-                while (batch := batches.get()) is not None:
-                    yield from batch
-                watch.result()
-            finally:
-                is_closed.set()
-                watch.cancel()
+        options = WatchOptions(
+            poll_interval=_WAIT_POLL_INTERVAL,
+            log_position=log_position,
+            unreachable_timeout=(
+                self.unreachable_timeout if unreachable_timeout is None else unreachable_timeout
+            ),
+        )
+        with ExitStack() as stack:
+            crossing = self._crossing or stack.enter_context(Crossing())
+            watch = partial(self._watch, job_id, options, logger=log)
+            return (yield from stream(crossing, watch))
 
     def get_result(self, job_id: str) -> Any:
         """Return what the job's action returned.
@@ -204,14 +204,14 @@ class BaseRayExecutor(ABC):
             plugin action.
         """
 
-        async def read(client: RayJobClient) -> Any:
-            info = await client.get_info(job_id)
+        async def read(api: JobsApi) -> Any:
+            info = await api.get_info(job_id)
             try:
-                return (await read_result(client, info) or {})["result"]
+                return (await read_result(api, info) or {})["result"]
             except RayLogNotFoundError as exc:
                 raise ExecutionError(
                     job_id=job_id,
-                    cluster=self.cluster.dashboard_url,
+                    cluster=self.cluster.address,
                     status=info.status,
                     reason=f"is {info.status} and has left no result ({exc.reason})",
                     hint="Only plugin actions that ended SUCCEEDED leave one, on their node.",
@@ -224,8 +224,15 @@ class BaseRayExecutor(ABC):
 
         See :func:`airflow_synapse.rayjobs.watching.log_follower.read_new_lines`.
         """
-        read = partial(read_new_lines, self.cluster, info, metrics=self.metrics)
-        return self._cross(lambda: read(position=position, emit=emit, logger=logger))
+        timeout = min(self.cluster.request_timeout, _LONGEST_LOOK)
+
+        async def read() -> int:
+            async with self._watching(replace(self.cluster, request_timeout=timeout)) as watch:
+                return await read_new_lines(
+                    watch, info, position=position, emit=emit, logger=logger
+                )
+
+        return self._cross(read)
 
     def stop(self, job_id: str) -> bool:
         """Stop the job and see that it is stopped.
@@ -235,7 +242,7 @@ class BaseRayExecutor(ABC):
         :raises RayJobTimeoutError: if it did not end within ``request_timeout``, as a job that
             waits for resources does not.
         """
-        return self._call(lambda client: stopping.stop(client, job_id))
+        return self._call(lambda api: stopping.stop(api, job_id))
 
     def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
         """Stop the job through outages, and tell how that went instead of raising.
@@ -244,9 +251,9 @@ class BaseRayExecutor(ABC):
         """
 
         async def work() -> bool:
-            async with RayJobClient(self.cluster, metrics=self.metrics) as client:
-                return await stop_and_tell(
-                    client, job_id, logger=logger, notice_after=_NOTICE_AFTER
+            async with self._watching() as watch:
+                return await stopping.stop_and_tell(
+                    watch.api, job_id, logger=logger, notice_after=_NOTICE_AFTER
                 )
 
         return self._cross(work)
@@ -271,22 +278,28 @@ class BaseRayExecutor(ABC):
         )
 
         limit = timeout_seconds + _GRACE
+
+        async def watched() -> Outcome:
+            async with self._watching(impatient) as watch:
+                watcher = JobWatcher(watch, job_id, options=options, emit=_drop, logger=log)
+                info = await _within(watch.api, limit, watcher.watch())
+                lines = tuple(watcher.last_lines)
+                return Outcome(job_id, self.cluster.address, info, last_lines=lines)
+
         try:
-            info, last_lines = self._cross(
-                lambda: self._watch(job_id, options, _drop, log, cluster=impatient, limit=limit)
-            )
+            outcome = self._cross(watched)
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
             raise not_ended(
-                job_id, exc, seconds=timeout_seconds, cluster=self.cluster.dashboard_url
+                job_id, exc, seconds=timeout_seconds, cluster=self.cluster.address
             ) from exc
-        error = error_of(info, cluster=self.cluster.dashboard_url, last_lines=last_lines)
+        error = outcome.error()
         if error is not None:
             raise error
-        return info.status
+        return outcome.status
 
     def list_jobs(self) -> list[JobInfo]:
         """Return all submission jobs that the cluster remembers."""
-        return self._call(lambda client: client.list_jobs())
+        return self._call(lambda api: api.list_jobs())
 
     def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job. Its log stays: use its id for no other job.
@@ -296,46 +309,49 @@ class BaseRayExecutor(ABC):
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayJobSubmissionError: if the job has not ended.
         """
-        return self._call(lambda client: client.delete(job_id), pause=SETTLES_IN)
+        return self._call(lambda api: api.delete(job_id), pause=SETTLES_IN)
 
     def get_version(self) -> str:
         """Return the version of Ray that the cluster runs."""
-        return str(self._call(lambda client: client.get_version())["ray_version"])
+        return str(self._call(lambda api: api.get_version())["ray_version"])
 
-    def watch(
-        self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger
-    ) -> tuple[JobInfo, Sequence[str]]:
-        """Watch the job to its end; see :class:`~airflow_synapse.rayjobs.watching.job_watcher.JobWatcher`.
+    def watch(self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger) -> Outcome:
+        """Watch the job to its end and return how it ended. If a limit passes, it is stopped.
 
-        :return: The job as it ended, and the last lines of its log.
+        :raises RayJobTimeoutError: if a limit passed.
+        :raises AirflowSynapseError: whatever else kept the watch from seeing the end.
         """
-        return self._cross(lambda: self._watch(job_id, options, emit, logger))
+        return self._cross(lambda: self._watch(job_id, options, emit, logger=logger))
 
     async def _watch(
-        self,
-        job_id: str,
-        options: WatchOptions,
-        emit: Emit,
-        logger: Logger,
-        *,
-        cluster: RayCluster | None = None,
-        limit: float | None = None,
-    ) -> tuple[JobInfo, Sequence[str]]:
-        """Watch a job to its end over a connection of its own, for ``limit`` seconds at most."""
-        async with shared_watch(cluster or self.cluster, metrics=self.metrics) as watch:
-            watcher = JobWatcher(watch, job_id, options=options, emit=emit, logger=logger)
-            info = await _within(watch.client, limit, watcher.watch())
-            return info, watcher.last_lines
+        self, job_id: str, options: WatchOptions, emit: Emit, *, logger: Logger
+    ) -> Outcome:
+        async with self._watching() as watch:
+            return await watch_to_end(
+                JobWatcher(watch, job_id, options=options, emit=emit, logger=logger),
+                api=watch.api,
+                logger=logger,
+                notice_after=_NOTICE_AFTER,
+                max_result=sys.maxsize if options.fetch_result else None,
+            )
+
+    def _watching(
+        self, cluster: RayCluster | None = None
+    ) -> AbstractAsyncContextManager[ClusterWatch]:
+        """Enter the cluster's watch, which inside ``with executor:`` is one for all calls."""
+        return shared_watch(
+            cluster or self.cluster, self.limits, pace=self.pace, metrics=self.metrics
+        )
 
     def _call(
         self,
-        work: Callable[[RayJobClient], Awaitable[T]],
+        work: Callable[[JobsApi], Awaitable[T]],
         *,
         is_bounded: bool = True,
         is_patient: bool = True,
         pause: float = 0.0,
     ) -> T:
-        """Do async work with a client, through outages if that was asked for.
+        """Do async work with the Jobs API, through outages if that was asked for.
 
         :param is_bounded: Whether the whole of it, and not only each request, has to end within
             the request timeout.
@@ -344,40 +360,25 @@ class BaseRayExecutor(ABC):
         """
         limit = self.cluster.request_timeout + pause if is_bounded else None
 
-        async def patiently(client: RayJobClient) -> T:
-            if not (self.unreachable_timeout and is_patient):
-                return await _within(client, limit, work(client))
-            outages = OutageLog(log, self.unreachable_timeout)
-            return await outlast(outages, lambda: _within(client, limit, work(client)))
+        async def patiently() -> T:
+            async with self._watching() as watch:
+                api = watch.api
+                if not (self.unreachable_timeout and is_patient):
+                    return await _within(api, limit, work(api))
+                outages = OutageLog(log, self.unreachable_timeout)
+                return await outlast(outages, lambda: _within(api, limit, work(api)))
 
-        async def with_own_client() -> T:
-            async with RayJobClient(self.cluster, metrics=self.metrics) as client:
-                return await patiently(client)
+        return self._cross(patiently)
 
-        client = self._client
-        if client is None:
-            return self._cross(with_own_client)
-        return self._cross(lambda: patiently(client))
-
-    def _cross(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run async work from sync code: the one place where the two meet.
-
-        A thread of its own, so that it works inside a running event loop (a notebook) and inside a
-        signal handler, and so that an exception in this thread (Ctrl-C, a task's timeout) cancels
-        the work at once.
-        """
-        if self._portal is not None:
-            crossing = self._portal.start_task_soon(work)
-            try:
-                return crossing.result()
-            except BaseException:
-                crossing.cancel()
-                raise
-        with start_blocking_portal() as portal:
-            return portal.call(work)
+    def _cross(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run async work from sync code: the one place where the two meet."""
+        if self._crossing is not None:
+            return self._crossing.call(work)
+        with Crossing() as crossing:
+            return crossing.call(work)
 
 
-async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T]) -> T:
+async def _within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:
     """Return what ``work`` returns.
 
     :raises RayClusterUnreachableError: if that takes longer than so many seconds.
@@ -386,7 +387,7 @@ async def _within(client: RayJobClient, seconds: float | None, work: Awaitable[T
         with fail_after(seconds):
             return await work
     except TimeoutError as exc:
-        raise client.unreachable("it did not answer in time") from exc
+        raise api.unreachable("it did not answer in time") from exc
 
 
 def _drop(lines: Sequence[str]) -> None:

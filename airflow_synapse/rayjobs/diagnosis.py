@@ -22,7 +22,8 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job import stopping, submission
 from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.job.results import read_result
@@ -91,7 +92,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class _Told:
     told: str
     verdict: str = OK
     todo: str = ""
@@ -106,8 +107,8 @@ async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIt
 
     :param job_timeout: Seconds that the test job may take to end.
     """
-    async with RayJobClient(cluster) as client:
-        diagnosis = _Diagnosis(client, job_timeout)
+    async with jobs_api(cluster) as api:
+        diagnosis = _Diagnosis(api, job_timeout)
         try:
             for name, step, advice in diagnosis.steps():
                 yield await _tried(name, step, advice)
@@ -115,15 +116,15 @@ async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIt
             await diagnosis.clean_up()
 
 
-async def _tried(name: str, step: Callable[[], Awaitable[_Outcome]], advice: str) -> Finding:
+async def _tried(name: str, step: Callable[[], Awaitable[_Told]], advice: str) -> Finding:
     began = time.monotonic()
     error: AirflowSynapseError | None = None
     try:
         outcome = await step()
     except _NotTriedError as exc:
-        outcome = _Outcome(f"Not tried: it needs {exc}.", SKIPPED)
+        outcome = _Told(f"Not tried: it needs {exc}.", SKIPPED)
     except AirflowSynapseError as exc:
-        outcome, error = _Outcome(str(exc), FAIL, advice), exc
+        outcome, error = _Told(str(exc), FAIL, advice), exc
     seconds = time.monotonic() - began
     return Finding(name, outcome.verdict, outcome.told, outcome.todo, seconds, error)
 
@@ -131,8 +132,8 @@ async def _tried(name: str, step: Callable[[], Awaitable[_Outcome]], advice: str
 class _Diagnosis:
     """The steps, and what the later ones need of the earlier ones."""
 
-    def __init__(self, client: RayJobClient, job_timeout: float) -> None:
-        self._client = client
+    def __init__(self, api: JobsApi, job_timeout: float) -> None:
+        self._api = api
         self._job_timeout = job_timeout
         self._job_id, self._marker = _new_names()
         self._answers = False
@@ -142,7 +143,7 @@ class _Diagnosis:
         self._job: JobInfo | None = None
         self._log_by_agent = b""
 
-    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Outcome]], str], ...]:
+    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Told]], str], ...]:
         """Return the steps with what to do where one fails, if its error does not tell."""
         return (
             ("reachability", self._reach, ""),
@@ -160,85 +161,83 @@ class _Diagnosis:
         if self._job is None:
             return
         with suppress(AirflowSynapseError):
-            await stopping.stop(self._client, self._job_id)
-            await self._client.delete(self._job_id)
+            await stopping.stop(self._api, self._job_id)
+            await self._api.delete(self._job_id)
 
     @property
     def _url(self) -> str:
-        return self._client.cluster.dashboard_url
+        return self._api.cluster.address
 
-    async def _reach(self) -> _Outcome:
+    async def _reach(self) -> _Told:
         try:
-            self._version = str((await self._client.get_version())["ray_version"])
+            self._version = str((await self._api.get_version())["ray_version"])
         except RayAuthenticationError:
             self._answers = True
-            return _Outcome(f"{self._url} answers and asks for credentials.")
+            return _Told(f"{self._url} answers and asks for credentials.")
         self._answers = True
-        return _Outcome(f"{self._url} answers as a Ray dashboard.")
+        return _Told(f"{self._url} answers as a Ray dashboard.")
 
-    async def _compare_version(self) -> _Outcome:
+    async def _compare_version(self) -> _Told:
         if not self._version:
             raise _NotTriedError("an answer with the version")
         if is_too_old(self._version):
             todo = (
                 f"Upgrade the cluster to Ray {OLDEST_RAY} or newer; older ones can't serve results."
             )
-            return _Outcome(f"The cluster runs Ray {self._version}.", WARN, todo)
-        return _Outcome(
+            return _Told(f"The cluster runs Ray {self._version}.", WARN, todo)
+        return _Told(
             f"The cluster runs Ray {self._version}; {OLDEST_RAY} is the oldest that works."
         )
 
-    async def _ask_for_a_job(self) -> _Outcome:
+    async def _ask_for_a_job(self) -> _Told:
         if not self._answers:
             raise _NotTriedError("a cluster that answers")
-        await self._client.find_info(self._job_id)
+        await self._api.find_info(self._job_id)
         self._is_let_in = True
-        has_token = (
-            "with the connection's token" if self._client.cluster.token else "without a token"
-        )
-        return _Outcome(f"The Jobs API lets us in, {has_token}.")
+        has_token = "with the connection's token" if self._api.cluster.token else "without a token"
+        return _Told(f"The Jobs API lets us in, {has_token}.")
 
-    async def _upload(self) -> _Outcome:
+    async def _upload(self) -> _Told:
         self._need_to_be_let_in()
         job = await asyncio.to_thread(self._test_action)  # it reads files
         for package in job.packages:
-            await submission.upload(self._client, package)
+            await submission.upload(self._api, package)
         self._action = job
-        return _Outcome("The dashboard took a package.")
+        return _Told("The dashboard took a package.")
 
-    async def _run_job(self) -> _Outcome:
+    async def _run_job(self) -> _Told:
         """Run the test action or, where its package could not be sent, a command."""
         self._need_to_be_let_in()
         job = self._action or self._test_command()
-        await submission.submit(self._client, job.spec, self._job_id)
+        await submission.submit(self._api, job.spec, self._job_id)
         began = time.monotonic()
         self._job = info = await self._ended(began + self._job_timeout)
         if not info.is_terminal:
             raise self._not_ended(info)
         lines: list[str] = []
         with suppress(AirflowSynapseError):
-            lines = await read_last_lines(self._client, info)
+            lines = await read_last_lines(self._api, info)
         error = error_of(info, cluster=self._url, last_lines=lines)
         if error is not None:
             raise error
         what = "A plugin action" if self._action else "A command (without a package)"
-        return _Outcome(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
+        return _Told(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
 
-    async def _read_by_agent(self) -> _Outcome:
+    async def _read_by_agent(self) -> _Told:
         info = self._need_a_job_that_ran()
         address = info.driver_agent_http_address
         if not address:
-            return _Outcome("Ray names no agent on the job's node.", WARN, _OPEN_AGENTS)
+            return _Told("Ray names no agent on the job's node.", WARN, _OPEN_AGENTS)
         try:
-            chunks = self._client.agents.read_file(info, driver_log(info.job_id), 0)
+            chunks = self._api.read_range(info, driver_log(info.job_id), 0)
             self._log_by_agent = await self._with_marker(chunks)
         except (AgentUnusableError, AirflowSynapseError):
-            return _Outcome(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
-        return _Outcome(f"{address} serves ranges of logs.")
+            return _Told(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
+        return _Told(f"{address} serves ranges of logs.")
 
-    async def _read_by_dashboard(self) -> _Outcome:
+    async def _read_by_dashboard(self) -> _Told:
         info = self._need_a_job_that_ran()
-        chunks = self._client.read_file(info, driver_log(info.job_id))
+        chunks = self._api.read_file(info, driver_log(info.job_id))
         log = await self._with_marker(chunks)
         if not log.startswith(self._log_by_agent):
             raise ExecutionError(
@@ -247,7 +246,7 @@ class _Diagnosis:
                 reason="has a log that the dashboard serves with other bytes than its node does",
                 hint=f"Ray before {OLDEST_RAY} does so, and perhaps a proxy before the dashboard.",
             )
-        return _Outcome("/api/v0/logs/file serves whole logs.")
+        return _Told("/api/v0/logs/file serves whole logs.")
 
     async def _with_marker(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
         log = bytearray()
@@ -262,16 +261,16 @@ class _Diagnosis:
             )
         return bytes(log)
 
-    async def _read_result(self) -> _Outcome:
+    async def _read_result(self) -> _Told:
         info = self._need_a_job_that_ran()
         if self._action is None:
             raise _NotTriedError("the package upload")
-        document = await read_result(self._client, info)
+        document = await read_result(self._api, info)
         if document != {"result": self._marker}:
             raise ExecutionError(
                 job_id=self._job_id, cluster=self._url, reason="left a result that is not its own"
             )
-        return _Outcome("The action's return value came back.")
+        return _Told("The action's return value came back.")
 
     # What steps need
 
@@ -298,7 +297,7 @@ class _Diagnosis:
     async def _ended(self, deadline: float) -> JobInfo:
         """Return the job as it ended, or as it is at the deadline."""
         while True:
-            self._job = info = await self._client.get_info(self._job_id)
+            self._job = info = await self._api.get_info(self._job_id)
             if info.is_terminal or time.monotonic() >= deadline:
                 return info
             await asyncio.sleep(_POLL_INTERVAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from airflow_synapse.rayjobs.client.addresses import check_new_job_id
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job import submission
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.packing.packages import UploadProgress
 from airflow_synapse.rayjobs.packing.preparation import (
     JobRequest,
     PluginSource,
@@ -26,6 +25,7 @@ from airflow_synapse.rayjobs.packing.preparation import (
     prepare_function,
 )
 from airflow_synapse.rayjobs.packing.resources import Resources
+from airflow_synapse.rayjobs.reporting import UploadProgress
 
 __all__ = ["BaseRayExecutor", "RayJobExecutor"]
 
@@ -93,7 +93,7 @@ class RayJobExecutor(BaseRayExecutor):
     ) -> None:
         super().__init__(
             RayCluster(
-                dashboard_url=dashboard_url,
+                address=dashboard_url,
                 token=token,
                 headers=dict(headers or {}),
                 cookies=dict(cookies or {}),
@@ -122,6 +122,20 @@ class RayJobExecutor(BaseRayExecutor):
         )
         self.metadata = _copy(metadata)
         self.on_upload: UploadProgress | None = None
+
+    @classmethod
+    def of_cluster(cls, cluster: RayCluster, **options: Any) -> RayJobExecutor:
+        """Return an executor for a cluster that is known already.
+
+        :param options: Arguments of the class, but for those of the connection.
+        :raises TypeError: if an argument of the connection is among them.
+        """
+        known = {field.name for field in fields(RayCluster)} & options.keys()
+        if known:
+            raise TypeError(f"of_cluster() has {', '.join(sorted(known))} from its cluster already")
+        executor = cls(cluster.address, **options)
+        executor.cluster = cluster
+        return executor
 
     def submit(
         self,
@@ -199,21 +213,21 @@ class RayJobExecutor(BaseRayExecutor):
 
         was_sent = False
 
-        async def send(client: RayJobClient) -> str:
+        async def send(api: JobsApi) -> str:
             nonlocal was_sent
             try:
-                known = await client.find_info(job_id)
+                known = await api.find_info(job_id)
             except RayClusterUnreachableError as exc:
                 if was_sent:
                     raise
-                raise client.unreachable(exc.reason, retry_after=exc.retry_after) from exc
+                raise api.unreachable(exc.reason, retry_after=exc.retry_after) from exc
             if known is not None:
-                submission.refuse_other(client, known, job.spec)
+                submission.refuse_other(api, known, job.spec)
                 return job_id
             for package in job.packages:
-                await submission.upload(client, package, on_progress=self.on_upload)
+                await submission.upload(api, package, on_progress=self.on_upload)
             was_sent = True
-            await submission.submit(client, job.spec, job_id)
+            await submission.submit(api, job.spec, job_id)
             return job_id
 
         return self._call(send, is_bounded=False)

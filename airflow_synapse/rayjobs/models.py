@@ -36,9 +36,11 @@ PLUGIN_KEY = "airflow_synapse_plugin"
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Where a cluster's dashboard is and how to be let in. Secrets stay out of its repr.
+    """How to reach a cluster's Jobs API and be let in. Secrets stay out of its repr.
 
-    :param dashboard_url: e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
+    Equal clusters have the same hash, so that all who ask the same one can share what they know of it.
+
+    :param address: Where requests go, e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
     :param token: Bearer token, if the cluster asks for one.
     :param headers: Further request headers.
     :param cookies: Request cookies.
@@ -49,7 +51,7 @@ class RayCluster:
     :param client_key: The path of the key's PEM file. A key with a passphrase is not supported.
     """
 
-    dashboard_url: str
+    address: str
     token: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -57,6 +59,9 @@ class RayCluster:
     request_timeout: float = 30.0
     client_cert: str | None = None
     client_key: str | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.address)  # the mappings have no hash
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,13 @@ class JobInfo:
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self.status in TERMINAL_STATUSES
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its submission to its end, None before."""
+        if self.start_time is None or not self.end_time:
+            return None
+        return max(0, self.end_time - self.start_time) / 1000
 
     @property
     def is_phantom(self) -> bool:

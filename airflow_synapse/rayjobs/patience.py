@@ -48,7 +48,7 @@ class OutageLog:
     :param timeout: Seconds of outage after which :meth:`wait_out` gives up; 0: at once, without a
         word but the error.
     :param consequence: What it means, as a clause.
-    :param longest_pause: Seconds between two tries at most.
+    :param backoff: The pauses between two tries.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class OutageLog:
         timeout: float,
         *,
         consequence: str = "a job that runs there is not affected",
-        longest_pause: float = 30.0,
+        backoff: Backoff | None = None,
     ) -> None:
         self._logger = logger
         self._timeout = timeout
         self._consequence = consequence
         self._began: float | None = None
-        self._backoff = Backoff(cap=longest_pause)
+        self._backoff = backoff or Backoff()
 
     async def wait_out(self, error: RayClusterUnreachableError) -> None:
         """Sleep until the next try.

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 Emit = Callable[[Sequence[str]], None]
 """Takes the next lines of a job's log. Called on an event loop, so it has to be quick."""
 
+UploadProgress = Callable[[int, int], None]
+"""Takes how many bytes of a package were sent, and how many there are. It has to be quick."""
+
 JOBS_WATCHED = "ray.jobs_watched"
 """Gauge: jobs that this process watches."""
 

@@ -16,12 +16,13 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.handover.xcom_keys import (
-    DASHBOARD_URL_KEY,
     JOB_ID_KEY,
+    JOB_PAGE_KEY,
     LOG_POSITION_KEY,
     log_position,
 )
-from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.cluster_arguments import ClusterArguments
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets
 from airflow_synapse.links.ray_job import RayJobLink
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 _POLL_INTERVAL = 5.0
 
 
-class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
+class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
     """Waits for a Ray job to succeed; fails when the job FAILED or was STOPPED.
 
     Killing the sensor does not stop the job: it belongs to somebody else.
@@ -69,7 +70,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         DAG with such a task where listeners are installed.
     """
 
-    template_fields: Sequence[str] = ("job_id", "ray_conn_id")
+    template_fields: Sequence[str] = ("job_id", *CLUSTER_FIELDS)
     operator_extra_links = (RayJobLink(),)
     ui_color = "#dff0fb"
 
@@ -77,7 +78,6 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         self,
         *,
         job_id: str,
-        ray_conn_id: str = RayJobHook.default_conn_name,
         poll_interval: float | None = None,
         poke_interval: float | timedelta | None = None,
         stream_logs: bool = True,
@@ -94,7 +94,6 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.job_id = job_id
-        self.ray_conn_id = ray_conn_id
         self.poll_interval = self.poke_interval if poll_interval is None else poll_interval
         self.stream_logs = stream_logs
         self.deferrable = deferrable
@@ -116,9 +115,9 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the job, in the triggerer if deferrable."""
         self.job_page = ""
-        self.job_page = RayJobHook(self.ray_conn_id).job_page(self.job_id)
+        self.job_page = self.cluster_hook().job_page(self.job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self.job_id)
-        context["ti"].xcom_push(key=DASHBOARD_URL_KEY, value=self.job_page)
+        context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
         if self.deferrable:
             if self.stream_logs:
                 context["ti"].xcom_push(key=LOG_POSITION_KEY, value=log_position(self.job_id))
@@ -132,7 +131,10 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
             reason = "it is not deferrable"
         elif not TRIGGERS_RENDER_TEMPLATES:
             reason = "that needs Airflow 3.3"
-        elif any(isinstance(value, XComArg) for value in (self.job_id, self.ray_conn_id)):
+        elif any(
+            isinstance(value, XComArg)
+            for value in (self.job_id, *self.cluster_ref.arguments().values())
+        ):
             reason = "its arguments come from another task; use a template instead"
         elif "xcom_pull" in self.job_id and "map_indexes" not in self.job_id:
             # Airflow 3.3's triggerer has no answer to it and leaves the trigger waiting for ever.
@@ -144,7 +146,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
     def _trigger_arguments(self) -> dict[str, Any]:
         return {
             "job_id": self.job_id,
-            "ray_conn_id": self.ray_conn_id,
+            **self.cluster_ref.arguments(),
             "poll_interval": self.poll_interval,
             "stream_logs": self.stream_logs,
             "stop_on_kill": False,
@@ -172,7 +174,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
 
         :raises RayJobFailedError: if it FAILED.
         """
-        hook = RayJobHook(self.ray_conn_id, unreachable_timeout=self.unreachable_timeout)
+        hook = self.cluster_hook(unreachable_timeout=self.unreachable_timeout)
         executor = hook.get_conn()
         try:
             info = executor.get_info(self.job_id)
@@ -184,7 +186,7 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
                     last_lines = executor.get_last_lines(self.job_id)
         except AirflowSynapseError as exc:
             self._fail(exc)
-        cluster = executor.cluster.dashboard_url
+        cluster = executor.cluster.address
         self._facts = JobFacts.of(info, cluster=cluster, page=hook.job_page(self.job_id))
         error = error_of(info, cluster=cluster, last_lines=last_lines)
         if error is not None:
@@ -196,10 +198,11 @@ class RayJobSensor(OpenLineageFacets, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """Turn the trigger's event into the end of the task."""
-        from airflow_synapse.handover.events import error_of_event
+        from airflow_synapse.handover.events import outcome_of
 
-        self._facts = JobFacts.of_event(event)
-        error = error_of_event(event)
+        outcome = outcome_of(event)
+        self._facts = JobFacts.of_outcome(outcome)
+        error = outcome.error()
         if error is not None:
             self._fail(error)
         tell_assets(context, self.outlets, self._facts)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,25 +15,33 @@ from airflow_synapse.rayjobs.reporting import Logger
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 
-_INTERVAL = 0.7
-"""Seconds between two checkpoints of one job at least."""
 
-_WRITE_TIME = 0.015
-"""Seconds that each checkpoint takes of the triggerer's time at least, one after another: so a
-thousand jobs that write do not keep the database busy."""
+@dataclass(frozen=True)
+class CheckpointPace:
+    """The times of checkpoints, in seconds where not said otherwise.
 
-_PATIENCE = 60.0
-"""Seconds to wait until Airflow's supervisor has read the lines before a checkpoint. It takes lines and
-requests from different sockets, so a checkpoint could overtake lines that a crash would then lose."""
+    :param interval: Between two checkpoints of one job at least.
+    :param write_time: What each checkpoint takes of the triggerer's time at least, one after another: so
+        a thousand jobs that write do not keep the database busy.
+    :param patience: For which a checkpoint waits until Airflow's supervisor has read the lines before it.
+        The supervisor takes lines and requests from different sockets, so a checkpoint could overtake
+        lines that a crash would then lose.
+    :param flush_timeout: For the last checkpoint while the triggerer shuts down, and for the lines before
+        it. Nobody tells a trigger any more that it was written, but Airflow's supervisor still does it
+        while this process lives.
+    :param tries_to_read: How often Airflow is asked for the last checkpoint.
+    :param pause_before_reading_again: Between two of these tries.
+    """
 
-_FLUSH_TIMEOUT = 2.0
-"""Seconds for the last checkpoint while the triggerer shuts down, and for the lines before it. Nobody
-tells a trigger any more that it was written, but Airflow's supervisor still does it while this process
-lives."""
+    interval: float = 0.7
+    write_time: float = 0.015
+    patience: float = 60.0
+    flush_timeout: float = 2.0
+    tries_to_read: int = 3
+    pause_before_reading_again: float = 1.0
 
-_TRIES_TO_READ = 3
-_PAUSE_BEFORE_READING_AGAIN = 1.0
-"""How often, and with how many seconds in between, Airflow is asked for the last checkpoint."""
+
+USUAL_PACE = CheckpointPace()
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -44,9 +53,18 @@ class LogCheckpoint:
         that runs outside Airflow, which keeps no checkpoint.
     :param job_id: The job. Another job's checkpoint does not count.
     :param logger: Where to say that Airflow can't be asked.
+    :param pace: How often it is written, and how long that may take.
     """
 
-    def __init__(self, task_instance: Any, job_id: str, *, logger: Logger) -> None:
+    def __init__(
+        self,
+        task_instance: Any,
+        job_id: str,
+        *,
+        logger: Logger,
+        pace: CheckpointPace = USUAL_PACE,
+    ) -> None:
+        self._pace = pace
         self._task_instance = task_instance
         self._job_id = job_id
         self._logger = logger
@@ -56,12 +74,12 @@ class LogCheckpoint:
 
     async def read(self) -> int:
         """Return the byte to start from: 0 without a checkpoint."""
-        for _ in range(_TRIES_TO_READ if self._task_instance is not None else 0):
+        for _ in range(self._pace.tries_to_read if self._task_instance is not None else 0):
             try:
                 kept = await get_xcom(self._task_instance, LOG_POSITION_KEY)
             except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
                 self._logger.debug("The place in the log can't be read: %r", exc)
-                await asyncio.sleep(_PAUSE_BEFORE_READING_AGAIN)
+                await asyncio.sleep(self._pace.pause_before_reading_again)
             else:
                 self._written = self._shown = self._position_in(kept)
                 return self._written
@@ -78,20 +96,20 @@ class LogCheckpoint:
             await self._has_news.wait()
             self._has_news.clear()
             while self._shown != self._written:
-                await asyncio.sleep(_INTERVAL)
+                await asyncio.sleep(self._pace.interval)
                 position = self._shown
-                if await log_channel.wait_until_read(_PATIENCE):
-                    async with _turn():
+                if await log_channel.wait_until_read(self._pace.patience):
+                    async with _turn(self._pace.write_time):
                         await self._write(position)
 
     async def flush(self) -> None:
         """Write the last checkpoint, as far as there is time for it."""
         if self._task_instance is not None and self._shown != self._written:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._write_last(), _FLUSH_TIMEOUT)
+                await asyncio.wait_for(self._write_last(), self._pace.flush_timeout)
 
     async def _write_last(self) -> None:
-        if await log_channel.wait_until_read(_FLUSH_TIMEOUT):
+        if await log_channel.wait_until_read(self._pace.flush_timeout):
             await self._write(self._shown)
 
     async def _write(self, position: int) -> None:
@@ -111,10 +129,13 @@ class LogCheckpoint:
 
 
 @asynccontextmanager
-async def _turn() -> AsyncIterator[None]:
-    """Let one checkpoint of this triggerer be written at a time, in the order they came."""
+async def _turn(least: float) -> AsyncIterator[None]:
+    """Let one checkpoint of this triggerer be written at a time, in the order they came.
+
+    :param least: Seconds that it takes at least.
+    """
     lock = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with lock:
         began = time.monotonic()
         yield
-        await asyncio.sleep(max(0.0, began + _WRITE_TIME - time.monotonic()))
+        await asyncio.sleep(max(0.0, began + least - time.monotonic()))

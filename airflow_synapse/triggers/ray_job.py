@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,25 +15,18 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_synapse import settings
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.handover.events import Event, event_of_error
-from airflow_synapse.handover.xcom_keys import DASHBOARD_URL_KEY, JOB_ID_KEY
+from airflow_synapse.handover.events import event_of
+from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, JOB_PAGE_KEY
+from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
-from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import SUCCEEDED
+from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
 from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
-
-_TRIES_TO_ASK = 3
-_ASK_TIMEOUT = 5.0
-_PAUSE_BEFORE_ASKING_AGAIN = 1.0
-"""How often, each time for how many seconds and with which pauses, Airflow is asked whether a task
-still waits."""
-
-_LONGEST_STAY = 10.0
-"""Seconds that :meth:`RayJobTrigger.on_kill` takes at most."""
 
 _LONGEST_WAIT_FOR_READER = 60.0
 """Seconds that the event waits until Airflow has taken in the lines before it."""
@@ -41,6 +35,22 @@ _loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDi
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills under way: the event loop itself keeps only weak references to its tasks."""
+
+
+@dataclass(frozen=True)
+class KillPace:
+    """The times of a kill, in seconds where not said otherwise.
+
+    :param longest_stay: That :meth:`RayJobTrigger.on_kill` takes at most.
+    :param tries_to_ask: How often Airflow is asked whether a task still waits.
+    :param ask_timeout: For each of these tries.
+    :param pause_before_asking_again: Between two of them.
+    """
+
+    longest_stay: float = 10.0
+    tries_to_ask: int = 3
+    ask_timeout: float = 5.0
+    pause_before_asking_again: float = 1.0
 
 
 class RayJobEvent(TriggerEvent):
@@ -75,10 +85,16 @@ class RayJobTrigger(BaseTrigger):
         and the Ray view which job it is.
     """
 
+    pace = USUAL_PACE
+    """How often its watch looks."""
+
+    kill_pace = KillPace()
+    """How long :meth:`on_kill` takes, and how often Airflow is asked then."""
+
     def __init__(
         self,
         job_id: str,
-        ray_conn_id: str = RayJobHook.default_conn_name,
+        ray_conn_id: str = DEFAULT_CONN_ID,
         *,
         poll_interval: float = 5.0,
         stream_logs: bool = True,
@@ -104,13 +120,18 @@ class RayJobTrigger(BaseTrigger):
         self.is_first = is_first
         self._has_fired = False
 
+    @property
+    def cluster_ref(self) -> ClusterRef:
+        """Where the cluster is, once Airflow has rendered the trigger's arguments."""
+        return ClusterRef(self.ray_conn_id)
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to go on."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "job_id": self.job_id,
-                "ray_conn_id": self.ray_conn_id,
+                **self.cluster_ref.arguments(),
                 "poll_interval": self.poll_interval,
                 "stream_logs": self.stream_logs,
                 "stop_on_kill": self.stop_on_kill,
@@ -126,42 +147,41 @@ class RayJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch the job and yield the one event, once all lines before it are in the task's log."""
         try:
-            event = await self._event()
+            outcome = await self._outcome()
             await log_channel.wait_until_read(_LONGEST_WAIT_FOR_READER)
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL:
                 await self.on_kill()
             raise
         self._has_fired = True
-        if self.end_from_trigger and event["status"] == SUCCEEDED:
+        if self.end_from_trigger and outcome.status == SUCCEEDED:
             yield TaskSuccessEvent()
             return
-        yield RayJobEvent(event)  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
+        yield RayJobEvent(event_of(outcome))  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
 
-    async def _event(self) -> Event:
+    async def _outcome(self) -> Outcome:
         connection: RayConnection | None = None
         try:
-            connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+            connection = await self.cluster_ref.aresolve()
             if self.is_first:
                 await self._tell_page(connection)
-            event = await self._watch(connection)
+            outcome = await self._watch(connection)
         except Exception as exc:  # whatever it is, the task has to hear of it
             if not isinstance(exc, AirflowSynapseError):
                 self.log.exception("The watch of Ray job %s broke", self.job_id)
-            cluster = connection.cluster.dashboard_url if connection else None
-            event = event_of_error(exc, job_id=self.job_id, cluster=cluster)
-        if connection is not None:
-            event[DASHBOARD_URL_KEY] = connection.job_page(self.job_id)
-        return event
+            cluster = connection.cluster.address if connection else None
+            outcome = Outcome.of_failure(exc, job_id=self.job_id, cluster=cluster)
+        page = connection.job_page(self.job_id) if connection is not None else None
+        return replace(outcome, page=page)
 
     async def _tell_page(self, connection: RayConnection) -> None:
         """Keep in XCom what a worker would have kept before it deferred."""
         place = self.task_instance
         if place is not None:
             await set_xcom(place, JOB_ID_KEY, self.job_id)
-            await set_xcom(place, DASHBOARD_URL_KEY, connection.job_page(self.job_id))
+            await set_xcom(place, JOB_PAGE_KEY, connection.job_page(self.job_id))
 
-    async def _watch(self, connection: RayConnection) -> Event:
+    async def _watch(self, connection: RayConnection) -> Outcome:
         await _load_http()
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
         from airflow_synapse.triggers.watching import watch_job
@@ -181,13 +201,14 @@ class RayJobTrigger(BaseTrigger):
             unreachable_timeout=self.unreachable_timeout,
             deadlines=self.deadlines,
             log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
+            fetch_result=self.fetch_result,
         )
         return await watch_job(
             connection,
             self.job_id,
             options=options,
             checkpoint=checkpoint,
-            fetch_result=self.fetch_result,
+            pace=self.pace,
             logger=self.log,
         )
 
@@ -204,14 +225,14 @@ class RayJobTrigger(BaseTrigger):
         _kills.add(work)
         work.add_done_callback(_kills.discard)
         loop = asyncio.get_running_loop()
-        end = loop.time() + _LONGEST_STAY
+        end = loop.time() + self.kill_pace.longest_stay
         while not work.done() and (left := end - loop.time()) > 0:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({work}, timeout=left)
 
     async def _kill(self) -> None:
         await self._stop_unless_waited_for()
-        await log_channel.wait_until_read(_LONGEST_STAY)
+        await log_channel.wait_until_read(self.kill_pace.longest_stay)
 
     async def _stop_unless_waited_for(self) -> None:
         """Stop the job unless the task still waits for it.
@@ -237,20 +258,20 @@ class RayJobTrigger(BaseTrigger):
             await _load_http()
             from airflow_synapse.triggers.watching import stop_job
 
-            connection = await RayJobHook(self.ray_conn_id).aget_ray_connection()
+            connection = await self.cluster_ref.aresolve()
             await stop_job(connection, self.job_id, logger=self.log)
         except Exception:
             self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)
 
     async def _is_waited_for(self) -> bool:
         """Ask Airflow, more than once if it can't tell."""
-        for _ in range(_TRIES_TO_ASK - 1):
+        for _ in range(self.kill_pace.tries_to_ask - 1):
             try:
-                return await asyncio.wait_for(self._ask(), _ASK_TIMEOUT)
+                return await asyncio.wait_for(self._ask(), self.kill_pace.ask_timeout)
             except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
                 self.log.debug("Airflow can't tell the task's state: %r", exc)
-                await asyncio.sleep(_PAUSE_BEFORE_ASKING_AGAIN)
-        return await asyncio.wait_for(self._ask(), _ASK_TIMEOUT)
+                await asyncio.sleep(self.kill_pace.pause_before_asking_again)
+        return await asyncio.wait_for(self._ask(), self.kill_pace.ask_timeout)
 
     async def _ask(self) -> bool:
         return await still_waits_for(self.task_instance, self.job_id)

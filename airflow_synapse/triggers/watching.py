@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from airflow_synapse import settings
-from airflow_synapse.exceptions import (
-    AirflowSynapseError,
-    RayJobTimeoutError,
-    RayLogNotFoundError,
-)
 from airflow_synapse.handover.airflow_values import is_safe
-from airflow_synapse.handover.events import Event, error_of_lasting_job, event_of_end
 from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.hooks.limits import watch_limits
 from airflow_synapse.hooks.metrics import AirflowMetrics
-from airflow_synapse.rayjobs.client.budget import Lane
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
-from airflow_synapse.rayjobs.job.results import read_result
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
-from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, Logger
-from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_watch
+from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
+from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
 from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 
@@ -42,16 +37,15 @@ async def watch_job(
     *,
     options: WatchOptions,
     checkpoint: LogCheckpoint,
-    fetch_result: bool,
+    pace: Pace,
     logger: Any,
-) -> Event:
-    """Watch the job, show its log and return the event of its end.
+) -> Outcome:
+    """Watch the job, show its log and return how it ended, with its result if that is small.
 
     :raises AirflowSynapseError: if the watch could not go on. Where a deadline passed, the job was
         stopped.
     """
-    limits = WatchLimits(settings.requests_per_second(), settings.log_streams())
-    async with shared_watch(connection.cluster, limits, metrics=metrics()) as watch:
+    async with _watching(connection, pace) as watch:
 
         def show(lines: Sequence[str]) -> None:
             for line in lines:
@@ -61,54 +55,41 @@ async def watch_job(
         watcher = JobWatcher(
             watch, job_id, options=options, emit=show, logger=logger, has_room=has_room
         )
-        try:
-            info = await _keeping(checkpoint, watcher)
-        except RayJobTimeoutError as exc:
-            if not await _stop(watch.client, job_id, logger):
-                raise error_of_lasting_job(exc) from exc
-            raise
-        return event_of_end(
-            info,
-            cluster=connection.cluster.dashboard_url,
-            last_lines=watcher.last_lines,
-            result=await _small_result(watch, info, logger) if fetch_result else None,
+        ending = watch_to_end(
+            watcher,
+            api=watch.api,
+            logger=logger,
+            notice_after=_NOTICE_AFTER,
+            max_result=MAX_RESULT_IN_EVENT if options.fetch_result else None,
         )
+        outcome = await _keeping(checkpoint, ending)
+    if outcome.document is not None and not is_safe(outcome.document["result"]):
+        return replace(outcome, document=None)  # the worker reads it
+    return outcome
 
 
 async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) -> None:
     """Stop the job through outages, and tell how that went instead of raising."""
-    async with RayJobClient(connection.cluster) as client:
-        await _stop(client, job_id, logger)
+    async with _watching(connection) as watch:
+        await stop_and_tell(watch.api, job_id, logger=logger, notice_after=_NOTICE_AFTER)
 
 
-async def _stop(client: RayJobClient, job_id: str, logger: Logger) -> bool:
-    return await stop_and_tell(client, job_id, logger=logger, notice_after=_NOTICE_AFTER)
+def _watching(
+    connection: RayConnection, pace: Pace = USUAL_PACE
+) -> AbstractAsyncContextManager[ClusterWatch]:
+    return shared_watch(connection.cluster, watch_limits(), pace=pace, metrics=metrics())
 
 
-async def _keeping(checkpoint: LogCheckpoint, watcher: JobWatcher) -> JobInfo:
-    """Return the job as it ended; meanwhile its place in the log is kept."""
+async def _keeping(checkpoint: LogCheckpoint, ending: Awaitable[Outcome]) -> Outcome:
+    """Return how the job ended; meanwhile its place in the log is kept."""
     keeping = asyncio.create_task(checkpoint.keep())
     try:
-        return await watcher.watch()
+        return await ending
     except asyncio.CancelledError:
         await checkpoint.flush()
         raise
     finally:
         keeping.cancel()
-
-
-async def _small_result(watch: ClusterWatch, info: JobInfo, logger: Logger) -> Event | None:
-    """Return ``{"result": …}``, None where the worker has to look for itself."""
-    if info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
-        return None
-    await watch.budget.take(Lane.END)
-    try:
-        result = await read_result(watch.client, info, max_bytes=MAX_RESULT_IN_EVENT)
-    except AirflowSynapseError as exc:
-        level = logger.warning if isinstance(exc, RayLogNotFoundError) else logger.debug
-        level("The job's result was not read here: %s", exc)
-        return None
-    return result if result is not None and is_safe(result["result"]) else None
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from airflow_synapse import __version__
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.models import JobInfo
-from airflow_synapse.version_compat import connection_on_api_server
 from airflow_synapse.views import notices
 from airflow_synapse.views.job_look import JobLook, look_at_job
 from airflow_synapse.views.masked_texts import shown_texts
@@ -97,22 +97,18 @@ async def _page(place: TaskPlace, may_see: Callable[[str], bool]) -> Page:
     if task is None:
         return page_of_notice(notices.NO_TASK)
     notice = notices.notice_of_task(task)
-    if notice is not None or task.job_id is None or task.ray_conn_id is None:
+    if notice is not None or task.job_id is None or task.cluster_ref is None:
         return page_of_notice(notice or notices.NO_TASK, task)
     connection = None
     try:
-        connection = await to_thread.run_sync(_connection, task.ray_conn_id, place.dag_id)
+        resolve = partial(task.cluster_ref.resolve_on_api_server, dag_id=place.dag_id)
+        connection = await to_thread.run_sync(resolve)
         if connection is None:
-            return page_of_notice(notices.no_connection(task.ray_conn_id), task)
+            return page_of_notice(notices.no_connection(str(task.cluster_ref)), task)
         look = await look_at_job(connection.cluster, task.job_id)
     except AirflowSynapseError as exc:
         return page_of_notice(notices.notice_of_error(exc), task, connection)
     return await to_thread.run_sync(_page_of_job, place, task, connection, look, may_see)
-
-
-def _connection(conn_id: str, dag_id: str) -> RayConnection | None:
-    conn = connection_on_api_server(conn_id, dag_id=dag_id)
-    return None if conn is None else read_connection(conn)
 
 
 def _page_of_job(
@@ -124,7 +120,7 @@ def _page_of_job(
 ) -> Page:
     info = look.info
     if info is None:
-        notice = notices.unknown_job(connection.cluster.dashboard_url)
+        notice = notices.unknown_job(connection.cluster.address)
         return page_of_notice(notice, task, connection)
     if task.submits and not place.metadata().items() <= info.metadata.items():
         return page_of_notice(notices.foreign_job(), task)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from anyio import fail_after
 
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
 from airflow_synapse.rayjobs.logs.reading import read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
@@ -19,8 +20,8 @@ LOG_LINES = 200
 """How many lines of the log's end are shown."""
 
 _MAX_LOG_BYTES = 256 * 1024
-_REQUEST_TIMEOUT = 5.0
-"""Seconds that the answer about the job may take at most, and again its log."""
+LONGEST_LOOK = 5.0
+"""Seconds that somebody who looks at a page is kept waiting for each part of it."""
 
 _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colors and other ANSI sequences
@@ -43,21 +44,24 @@ class JobLook:
     log_problem: str = ""
 
 
-async def look_at_job(cluster: RayCluster, job_id: str) -> JobLook:
-    """Return what the cluster tells about the job now.
+async def look_at_job(
+    cluster: RayCluster, job_id: str, *, longest: float = LONGEST_LOOK
+) -> JobLook:
+    """Return what the cluster says about the job now.
 
+    :param longest: Seconds that the answer about the job may take at most, and again its log.
     :raises AirflowSynapseError: if it can't be asked.
     """
-    timeout = min(cluster.request_timeout, _REQUEST_TIMEOUT)
-    async with RayJobClient(replace(cluster, request_timeout=timeout)) as client:
-        info = await client.find_info(job_id)
+    timeout = min(cluster.request_timeout, longest)
+    async with jobs_api(replace(cluster, request_timeout=timeout)) as api:
+        info = await api.find_info(job_id)
         if info is None:
             return JobLook(info=None)
         if info.driver_node_id is None:
             return JobLook(info, log_problem="The job has no log, as no node runs it.")
         try:
             with fail_after(timeout):
-                return JobLook(info, log=tuple(await _read_tail(client, info)))
+                return JobLook(info, log=tuple(await _read_tail(api, info)))
         except TimeoutError:
             problem = f"The cluster did not send the log within {timeout:g} s."
         except AirflowSynapseError as exc:
@@ -65,10 +69,10 @@ async def look_at_job(cluster: RayCluster, job_id: str) -> JobLook:
         return JobLook(info, log_problem=problem)
 
 
-async def _read_tail(client: RayJobClient, info: JobInfo) -> Sequence[str]:
+async def _read_tail(api: JobsApi, info: JobInfo) -> Sequence[str]:
     tail = bytearray()
     is_cut = False
-    async with aclosing(read_log(client, info, last_lines=LOG_LINES)) as chunks:
+    async with aclosing(read_log(api, info, last_lines=LOG_LINES)) as chunks:
         async for chunk in chunks:
             tail += chunk
             is_cut = is_cut or len(tail) > _MAX_LOG_BYTES

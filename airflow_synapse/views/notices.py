@@ -45,7 +45,7 @@ def notice_of_task(task: TaskRecord) -> Notice | None:
         return Notice("No Ray job", f"The task is {task.state} and no job was submitted for it.")
     if task.job_id is None:
         return Notice("No Ray job yet", "The task has not submitted its job yet.", refresh=SOON)
-    if task.ray_conn_id is None:
+    if task.cluster_ref is None:
         return Notice(
             "Connection not known",
             "Airflow does not know any more which connection this task used: it is a template or "

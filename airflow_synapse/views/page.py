@@ -69,7 +69,7 @@ def page_of_notice(
 ) -> Page:
     """Return the page that says why there is no job to see, and what is known all the same."""
     job_id = (task.job_id if task else None) or ""
-    facts = [("Connection", task.ray_conn_id or "")] if task and job_id else []
+    facts = [("Connection", str(task.cluster_ref or ""))] if task and job_id else []
     return Page(
         refresh=notice.refresh,
         notice=notice,
@@ -122,14 +122,14 @@ def _facts(info: JobInfo, task: TaskRecord) -> tuple[tuple[str, str], ...]:
         ("Ended", _moment(info.end_time)),
         ("Duration", _duration(info)),
         ("Asked for", _resources(task.resources)),
-        ("Connection", task.ray_conn_id or ""),
+        ("Connection", str(task.cluster_ref or "")),
     ]
     return tuple((label, value) for label, value in facts if value)
 
 
 def _error(look: JobLook, info: JobInfo, connection: RayConnection) -> list[str]:
     """Return what the end of the job means, its facts first."""
-    error = error_of(info, cluster=connection.cluster.dashboard_url, last_lines=look.log or ("",))
+    error = error_of(info, cluster=connection.cluster.address, last_lines=look.log or ("",))
     if error is None:
         return []
     if not isinstance(error, RayJobFailedError):

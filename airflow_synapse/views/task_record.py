@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.handover.job_metadata import task_metadata
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
-from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS, ClusterRef
 from airflow_synapse.views.masked_texts import MASK, without_values
 
 if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
     from sqlalchemy.orm import Session
 
-_CONNECTION = "ray_conn_id"
 _JOB = "job_id"
 _RESOURCES = ("num_cpus", "num_gpus", "memory", "custom_resources", "label_selector")
 _TEXTS = ("entrypoint", "metadata")
@@ -72,7 +71,7 @@ class TaskRecord:
     @property
     def is_of_ray(self) -> bool:
         """Whether it is a task about one job: it submits it, waits for it or stops it."""
-        return _CONNECTION in self.fields and _JOB in self.fields
+        return {*CLUSTER_FIELDS, _JOB} <= self.fields.keys()
 
     @property
     def submits(self) -> bool:
@@ -85,9 +84,9 @@ class TaskRecord:
         return not self.submits and _text(self.fields.get(_JOB)) is None
 
     @property
-    def ray_conn_id(self) -> str | None:
-        """The connection of its cluster, None if Airflow has forgotten it."""
-        return _text(self.fields.get(_CONNECTION))
+    def cluster_ref(self) -> ClusterRef | None:
+        """Where its cluster is, None if Airflow has forgotten it."""
+        return ClusterRef.of_fields(self.fields)
 
     @property
     def job_id(self) -> str | None:
@@ -170,7 +169,7 @@ def _values_of_mapped(task: Any, dag: Any) -> dict[str, Any]:
     not load. What each instance has of its own is None, and a text of its own all mask.
     """
     given = {**dag.default_args, **task.partial_kwargs}
-    values = {_CONNECTION: RayJobHook.default_conn_name, **given}
+    values = {**ClusterRef().arguments(), **given}
     if given.get("custom_resources") is None:
         values["custom_resources"] = given.get("resources")
     expanded = set(_names_expanded(task, values))

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.factory import jobs_api
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.logs import reading as log_reading_module
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
@@ -85,13 +85,13 @@ class Task:
 
     async def stop_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        async with RayJobClient(self._cluster) as client:
-            while not await stop_and_tell(client, self.job_id, logger=LOGGER, notice_after=9.0):
+        async with jobs_api(self._cluster) as api:
+            while not await stop_and_tell(api, self.job_id, logger=LOGGER, notice_after=9.0):
                 self.report.append("a stop was not confirmed")
 
     async def _submit(self) -> None:
         executor = RayJobExecutor(
-            self._cluster.dashboard_url, request_timeout=self._cluster.request_timeout
+            self._cluster.address, request_timeout=self._cluster.request_timeout
         )
         while True:
             try:

@@ -12,7 +12,8 @@ import pytest
 from airflow.cli.cli_parser import get_parser
 from airflow.providers_manager import ProvidersManager
 
-from airflow_synapse.rayjobs.watching import job_watcher
+from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 
 if not hasattr(ProvidersManager, "cli_command_functions"):  # Airflow 3.1
@@ -66,7 +67,7 @@ def airflow_cli(
 def stub(stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> StubDashboard:
     """A stub dashboard to which ``ray_default`` leads."""
     connect(monkeypatch, stub_dashboard.url)
-    monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
+    monkeypatch.setattr(BaseRayExecutor, "pace", FAST_PACE)
     return stub_dashboard
 
 

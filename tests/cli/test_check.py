@@ -9,6 +9,7 @@ import pytest
 
 from airflow_synapse.cli import exits
 from airflow_synapse.rayjobs import diagnosis, ray_versions
+from airflow_synapse.rayjobs.client.dashboard import DashboardApi
 from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.rayjobs.ray_versions import OLDEST_RAY, is_too_old
 from tests.cli.conftest import connect
@@ -24,8 +25,7 @@ JOB, MARKER = "check-me", "the-marker"
 def cluster(stub, monkeypatch):
     """A stub whose test job does what a real one does."""
     monkeypatch.setattr(diagnosis, "_new_names", lambda: (JOB, MARKER))
-    monkeypatch.setattr(diagnosis, "_POLL_INTERVAL", 0.05)
-    monkeypatch.setattr("airflow_synapse.rayjobs.client.dashboard.SETTLES_IN", 0.0)
+    monkeypatch.setattr(DashboardApi, "settles_in", 0.0)
     stub.script(JOB, log=((0.0, f"{MARKER}\n".encode()),), runtime=0.1)
     stub.files[result_file(JOB)] = encode({"result": MARKER})
     return stub

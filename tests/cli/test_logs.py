@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import aiohttp
 import pytest
 
 from airflow_synapse.cli import exits
@@ -75,6 +76,33 @@ def test_following_outlasts_an_outage(airflow_cli, stub) -> None:
     outage.join()
 
     assert (told.code, told.out) == (exits.STOPPED, "one\n")
+
+
+@pytest.mark.parametrize("words", [(), ("--tail", "2")])
+def test_end_that_was_seen_is_not_asked_for_again(airflow_cli, stub, words) -> None:
+    """A job that SUCCEEDED is a success, even if the cluster goes away right after its end."""
+    stub.add_job("j", log=((0.0, b"one\n"),), has_header=False)
+    stub.inject(Answer(503), times=None, route=routes.GET_JOB, after=1)
+
+    told = airflow_cli("ray", "logs", "-f", *words, "j")
+
+    assert (told.code, told.out) == (0, "one\n")
+
+
+def test_following_takes_two_sessions(airflow_cli, stub, monkeypatch) -> None:
+    """One with the dashboard and one with the agents on the nodes serve the whole command."""
+    made = []
+    init = aiohttp.ClientSession.__init__
+    monkeypatch.setattr(
+        aiohttp.ClientSession,
+        "__init__",
+        lambda session, *args, **kwargs: (made.append(session), init(session, *args, **kwargs))[1],
+    )
+    stub.add_job("j", log=((0.0, b"1\n2\n3\n"),), runtime=0.3, has_header=False)
+
+    assert airflow_cli("ray", "logs", "-f", "--tail", "2", "j").out == "2\n3\n"
+
+    assert len(made) == 2
 
 
 def test_following_an_ended_job_ends(airflow_cli, stub) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import shlex
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.logs import reading as log_reading
-from airflow_synapse.rayjobs.watching import log_follower
+from airflow_synapse.rayjobs.client.agents import UNUSABLE
 from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 from local_services.ray_head import RayHead
 
@@ -22,14 +21,14 @@ LOGGER = logging.getLogger("hostile")
 
 
 @pytest.fixture(params=["agent", "dashboard"], autouse=True)
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def way(request: pytest.FixtureRequest, ray_head: RayHead) -> str:
     """The agent on the job's node serves ranges of files; where it can't be reached, all is read."""
-    log_reading._unusable_agents.clear()
     if request.param == "dashboard":
-        monkeypatch.setattr(log_follower, "is_agent_usable", lambda _: False)
-        monkeypatch.setattr(log_reading, "is_agent_usable", lambda _: False)
-    yield request.param
-    log_reading._unusable_agents.clear()
+        executor = RayJobExecutor(ray_head.dashboard_url)
+        job_id = executor.submit_entrypoint("true")
+        executor.wait(job_id, timeout_seconds=60)
+        UNUSABLE.note_failure(executor.get_info(job_id).driver_agent_http_address or "")
+    return str(request.param)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,21 +13,29 @@ from hypothesis import strategies as st
 
 from airflow_synapse import exceptions
 from airflow_synapse.handover.airflow_values import is_safe, safe_text
-from airflow_synapse.handover.events import (
-    error_of_event,
-    error_of_lasting_job,
-    event_of_end,
-    event_of_error,
-)
+from airflow_synapse.handover.events import Event, event_of, outcome_of
 from airflow_synapse.rayjobs.job.failures import error_of
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import JobInfo
 
 CLUSTER = "http://ray:8265"
 
 
+def event_of_end(info: JobInfo, *, last_lines: Sequence[str] = (), **more: Any) -> Event:
+    return event_of(Outcome(info.job_id, CLUSTER, info, last_lines=tuple(last_lines), **more))
+
+
+def event_of_error(error: Exception) -> Event:
+    return event_of(Outcome.of_failure(error, job_id="j", cluster=CLUSTER))
+
+
+def error_of_event(event: object) -> exceptions.AirflowSynapseError | None:
+    return outcome_of(event).error()
+
+
 def test_success_is_no_error() -> None:
     """The event of a job that succeeded has its result and means no error."""
-    event = event_of_end(JobInfo("j", "SUCCEEDED"), cluster=CLUSTER, result={"result": 1})
+    event = event_of_end(JobInfo("j", "SUCCEEDED"), document={"result": 1})
 
     assert event["result"] == 1
     assert error_of_event(event) is None
@@ -35,7 +44,7 @@ def test_success_is_no_error() -> None:
 def test_failure_survives_the_way_through_the_database() -> None:
     """Error type, exit code, message and last lines are the same after a trip as JSON."""
     info = JobInfo("j", "FAILED", "it broke", "JOB_ENTRYPOINT_COMMAND_ERROR", 3)
-    event = json.loads(json.dumps(event_of_end(info, cluster=CLUSTER, last_lines=["a", "b"])))
+    event = json.loads(json.dumps(event_of_end(info, last_lines=["a", "b"])))
 
     error = error_of_event(event)
 
@@ -47,7 +56,7 @@ def test_failure_survives_the_way_through_the_database() -> None:
 
 def test_stop_is_told_apart() -> None:
     """STOPPED is an error of its own, as it must not be retried."""
-    event = event_of_end(JobInfo("j", "STOPPED"), cluster=CLUSTER)
+    event = event_of_end(JobInfo("j", "STOPPED"))
 
     assert isinstance(error_of_event(event), exceptions.RayJobStoppedError)
 
@@ -65,7 +74,7 @@ def test_stop_is_told_apart() -> None:
 )
 def test_errors_come_back_as_they_were(error: exceptions.AirflowSynapseError, status: str) -> None:
     """The worker raises what the trigger met, in the same words."""
-    event = json.loads(json.dumps(event_of_error(error, job_id="j", cluster=CLUSTER)))
+    event = json.loads(json.dumps(event_of_error(error)))
 
     back = error_of_event(event)
 
@@ -78,7 +87,7 @@ def test_refused_credentials_are_told() -> None:
     """What to check comes back, and that a retry is in vain."""
     refused = exceptions.RayAuthenticationError(cluster=CLUSTER, http_status=401)
 
-    event = event_of_error(refused, job_id="j", cluster=CLUSTER)
+    event = event_of_error(refused)
     error = error_of_event(event)
 
     assert event["status"] == "ERROR"
@@ -93,25 +102,12 @@ def test_text_that_is_none_can_be_sent(text: str) -> None:
     broken = exceptions.ExecutionError(job_id="j", reason=text, hint=text, last_lines=[text])
 
     for event in (
-        event_of_end(failed, cluster=CLUSTER, last_lines=[text]),
-        event_of_error(broken, job_id="j", cluster=CLUSTER),
-        event_of_error(ValueError(text), job_id="j", cluster=CLUSTER),
+        event_of_end(failed, last_lines=[text]),
+        event_of_error(broken),
+        event_of_error(ValueError(text)),
     ):
         assert is_safe(event)
         msgspec.msgpack.encode(event)
-
-
-def test_job_that_could_not_be_stopped_is_told() -> None:
-    """A limit's error says so if the job may still run, and how to stop it."""
-    late = exceptions.RayJobTimeoutError(
-        job_id="j", cluster=CLUSTER, reason="is late", hint="Raise it.", last_lines=["a"]
-    )
-
-    text = str(error_of_lasting_job(late))
-
-    assert "may still run" in text
-    assert f"ray job stop j --address {CLUSTER}" in text
-    assert "Raise it." in text
 
 
 @pytest.mark.parametrize("event", [None, "SUCCEEDED", {}, {"status": None}, {"status": "DONE"}])
@@ -124,7 +120,7 @@ def test_events_stay_small() -> None:
     """A huge message and huge lines do not go through the database whole."""
     info = JobInfo("j", "FAILED", "m" * 10**6)
 
-    event = event_of_end(info, cluster=CLUSTER, last_lines=["x" * 10**6] * 20)
+    event = event_of_end(info, last_lines=["x" * 10**6] * 20)
 
     assert len(json.dumps(event)) < 25_000
 
@@ -181,7 +177,7 @@ def test_an_end_survives_the_way_through_the_database(
 ) -> None:
     """What a trigger saw is what the task's error tells."""
     info = JobInfo("j", status, message, driver_exit_code=exit_code)
-    event = json.loads(json.dumps(event_of_end(info, cluster=CLUSTER, last_lines=lines)))
+    event = json.loads(json.dumps(event_of_end(info, last_lines=lines)))
 
     there, here = error_of_event(event), error_of(info, cluster=CLUSTER, last_lines=lines)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_synapse.handover.events import event_of_end
+from airflow_synapse.handover.events import event_of, outcome_of
 from airflow_synapse.handover.job_facts import JobFacts
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
 
 INFO = JobInfo(
@@ -39,9 +40,13 @@ def test_facts_are_those_of_the_job() -> None:
 
 def test_facts_pass_through_an_event() -> None:
     """A new process learns from the event what the triggerer knew."""
-    event = json.loads(json.dumps(event_of_end(INFO, cluster="http://ray:8265")))
+    page = "http://ray:8265/#/jobs/j"
+    outcome = Outcome("j", "http://ray:8265", INFO, page=page)
+    event = json.loads(json.dumps(event_of(outcome)))
 
-    assert JobFacts.of_event(event) == JobFacts.of(INFO, cluster="http://ray:8265")
+    assert JobFacts.of_outcome(outcome_of(event)) == JobFacts.of(
+        INFO, cluster="http://ray:8265", page=page
+    )
 
 
 def test_credentials_in_a_url_are_left_out() -> None:
@@ -50,7 +55,7 @@ def test_credentials_in_a_url_are_left_out() -> None:
 
     facts = JobFacts.of(INFO, cluster="https://me@ray", page=page)
 
-    assert facts.dashboard_url == "https://ray.example.com:8443/x/#/jobs/j"
+    assert facts.page == "https://ray.example.com:8443/x/#/jobs/j"
     assert facts.cluster == "https://ray"
 
 
@@ -69,11 +74,13 @@ def test_duration_is_told_where_the_cluster_knows_it(
 @pytest.mark.parametrize("event", [None, "done", {}, {"status": "SUCCEEDED"}, {"job_id": ""}])
 def test_event_of_no_job_has_no_facts(event: Any) -> None:
     """What is none of our events tells nothing."""
-    assert JobFacts.of_event(event) is None
+    assert JobFacts.of_outcome(outcome_of(event)) is None
 
 
 def test_event_of_an_older_triggerer_is_enough() -> None:
     """An event from before an upgrade has less in it."""
-    event = {"status": "SUCCEEDED", "job_id": "j", "cluster": "http://ray:8265"}
+    event = {"status": "SUCCEEDED", "job_id": "j", "cluster": "http://ray:8265", "duration": 2.5}
 
-    assert JobFacts.of_event(event) == JobFacts("j", cluster="http://ray:8265", status="SUCCEEDED")
+    assert JobFacts.of_outcome(outcome_of(event)) == JobFacts(
+        "j", cluster="http://ray:8265", status="SUCCEEDED", duration=2.5
+    )

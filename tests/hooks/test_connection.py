@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayAddressError
 from airflow_synapse.hooks.connection import RayConnection, read_connection
-from airflow_synapse.rayjobs.client.addresses import parse_dashboard_url
+from airflow_synapse.rayjobs.client.addresses import parse_address
 
 
 def read(extra: Any = None, **fields: Any) -> RayConnection:
@@ -52,9 +52,9 @@ def test_host_port_and_schema_make_the_address(fields: dict[str, Any], url: str)
     """Host may be a name, an address of either kind or a whole URL; what is missing is usual."""
     connection = read(**fields)
 
-    assert connection.cluster.dashboard_url == url
+    assert connection.cluster.address == url
     assert connection.dashboard_url == url
-    assert parse_dashboard_url(url) == url
+    assert parse_address(url) == url
 
 
 @pytest.mark.parametrize("uri", ["ray://:t0ken@head:9999", "ray://head:9999/?verify=false"])
@@ -63,7 +63,7 @@ def test_connection_as_a_uri(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_RAY_X", uri)
     connection = read_connection(Connection.get("ray_x"))
 
-    assert connection.cluster.dashboard_url == "http://head:9999"
+    assert connection.cluster.address == "http://head:9999"
     assert (connection.cluster.token, connection.cluster.verify) in [("t0ken", True), (None, False)]
 
 
@@ -80,7 +80,7 @@ def test_connection_of_astro_provider_ray() -> None:
         host=None,
     )
 
-    assert connection.cluster.dashboard_url == "http://head:8265"
+    assert connection.cluster.address == "http://head:8265"
     assert connection.cluster.headers == {"Authorization": "Basic x"}
     assert connection.cluster.cookies == {"session": "c"}
     assert connection.cluster.verify is False
@@ -146,7 +146,7 @@ def test_people_may_reach_the_dashboard_elsewhere() -> None:
     """Links lead to ``dashboard_url``; the API is asked at the host."""
     connection = read({"dashboard_url": "https://ray.example.com/ui/"})
 
-    assert connection.cluster.dashboard_url == "http://head:8265"
+    assert connection.cluster.address == "http://head:8265"
     assert connection.job_page("a b/c") == "https://ray.example.com/ui/#/jobs/a%20b%2Fc"
 
 
@@ -193,7 +193,7 @@ def test_whatever_stands_in_a_connection(extra: Any, host: str | None, port: int
 
     try:
         connection = read_connection(conn)
-        parse_dashboard_url(connection.cluster.dashboard_url)
+        parse_address(connection.cluster.address)
     except AirflowSynapseError as exc:
         told = str(exc)
     else:

@@ -51,7 +51,7 @@ def test_connection_s_settings_reach_the_executor(monkeypatch: pytest.MonkeyPatc
 
     cluster = RayJobHook(working_dir="/plugin").get_conn().cluster
 
-    assert (cluster.dashboard_url, cluster.token) == ("https://head", "t0ken")
+    assert (cluster.address, cluster.token) == ("https://head", "t0ken")
     assert (cluster.headers, cluster.cookies) == ({"X": "1"}, {"c": "2"})
     assert (cluster.verify, cluster.request_timeout) == (False, 5.0)
     assert (cluster.client_cert, cluster.client_key) == ("/etc/ray/tls.crt", "/etc/ray/tls.key")
@@ -63,7 +63,7 @@ async def test_connection_is_read_inside_an_event_loop(monkeypatch: pytest.Monke
 
     connection = await RayJobHook().aget_ray_connection()
 
-    assert connection.cluster.dashboard_url == "http://head:8265"
+    assert connection.cluster.address == "http://head:8265"
 
 
 def test_connection_that_works_is_told(

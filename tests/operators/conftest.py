@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from airflow_synapse.operators.base import RayJobOperator
-from airflow_synapse.rayjobs.watching import job_watcher
+from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from tests.operators.task_instance import TaskInstance
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 
 
@@ -24,7 +25,7 @@ def stub(stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> Stub
     """A stub dashboard to which ``ray_default`` leads."""
     connection = {"conn_type": "ray", "host": stub_dashboard.url}
     monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
+    monkeypatch.setattr(BaseRayExecutor, "pace", FAST_PACE)
     return stub_dashboard
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import JobIdConflictError
-from airflow_synapse.operators.attempts import TaskRun, choose_attempt, task_run
+from airflow_synapse.operators.attempts import TaskTry, choose_attempt, task_try
 from airflow_synapse.rayjobs.models import OWNER_KEY, JobInfo
 
-FIRST_TRY = TaskRun(
+FIRST_TRY = TaskTry(
     deployment="http://airflow",
     dag_id="dag",
     run_id="run",
@@ -30,7 +30,7 @@ SECOND_TRY = replace(FIRST_TRY, try_number=2)
 AFTER_A_CLEAR = replace(FIRST_TRY, try_number=2, max_tries=2, run_clears=1)
 
 
-def cluster_with(*jobs: tuple[TaskRun, int, str]) -> dict[str, JobInfo]:
+def cluster_with(*jobs: tuple[TaskTry, int, str]) -> dict[str, JobInfo]:
     """Return what a cluster knows: jobs of an attempt, each with its status."""
     return {
         run.job_id(attempt): JobInfo(run.job_id(attempt), status, metadata=run.metadata())
@@ -38,7 +38,7 @@ def cluster_with(*jobs: tuple[TaskRun, int, str]) -> dict[str, JobInfo]:
     }
 
 
-def choose(run: TaskRun, jobs: dict[str, JobInfo], given_id: str | None = None) -> str:
+def choose(run: TaskTry, jobs: dict[str, JobInfo], given_id: str | None = None) -> str:
     return choose_attempt(run, jobs.get, cluster="http://ray", given=given_id).job_id
 
 
@@ -180,7 +180,7 @@ def test_given_id_is_used_as_it_is() -> None:
 
 names = st.text(min_size=1, max_size=250)
 runs = st.builds(
-    TaskRun,
+    TaskTry,
     deployment=names,
     dag_id=names,
     run_id=names,
@@ -209,13 +209,13 @@ def test_new_job_never_takes_an_id_in_use(
 
 
 @given(runs, st.integers(1, 100))
-def test_ids_are_such_as_ray_takes(run: TaskRun, attempt: int) -> None:
+def test_ids_are_such_as_ray_takes(run: TaskTry, attempt: int) -> None:
     """Whatever the names in Airflow, the id has at most 128 harmless characters."""
     assert re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", run.job_id(attempt))
 
 
 @given(runs, runs, st.integers(1, 5), st.integers(1, 5))
-def test_ids_differ_with_the_identity(one: TaskRun, two: TaskRun, first: int, second: int) -> None:
+def test_ids_differ_with_the_identity(one: TaskTry, two: TaskTry, first: int, second: int) -> None:
     """Two ids are the same if and only if all that identifies the job is."""
     same = one.owner == two.owner and first == second
 
@@ -231,9 +231,9 @@ def test_what_airflow_tells_of_a_task_run(left: list[str] | None, had_job: bool)
     ti._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=left)
     dag_run = SimpleNamespace(start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), clear_number=4)
 
-    run = task_run({"ti": ti, "dag_run": dag_run}, retries=1, deployment="http://airflow")
+    run = task_try({"ti": ti, "dag_run": dag_run}, retries=1, deployment="http://airflow")
 
-    assert run == TaskRun(
+    assert run == TaskTry(
         deployment="http://airflow",
         dag_id="dag",
         run_id="run",

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_synapse.exceptions import RayJobNotFoundError
-from airflow_synapse.operators.attempts import DEPLOYMENT_KEY
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator, StopRayJobOperator
 from tests.operators.running import a_command, messages, run
 from tests.operators.task_instance import TaskInstance

@@ -19,7 +19,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.hooks.metrics import AirflowMetrics
-from airflow_synapse.operators import base
+from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.retry_policy import is_worth_a_retry
 from airflow_synapse.rayjobs import RayJobExecutor
@@ -271,7 +271,7 @@ def test_watch_that_broke_in_the_worker_leaves_the_job_only_to_a_next_try(
     operator = a_command(retries=max_tries, reattach=reattach)
 
     with (
-        patch.object(base, "wait_in_worker", side_effect=RuntimeError("it broke")),
+        patch.object(RayJobHook, "watch", autospec=True, side_effect=RuntimeError("it broke")),
         pytest.raises(RuntimeError),
     ):
         run(operator, TaskInstance(max_tries=max_tries))

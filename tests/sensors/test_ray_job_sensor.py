@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,7 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs.logs import reading as log_reading
-from airflow_synapse.rayjobs.watching import log_follower
+from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import (
@@ -32,6 +32,7 @@ from airflow_synapse.version_compat import (
 )
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, CutBody, Hang
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -41,7 +42,6 @@ def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> No
     """The task's log is one that a test can read; Airflow's own goes to standard output."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(RayJobSensor, "log", logging.getLogger("the task's log"))
-    monkeypatch.setattr(log_reading, "_unusable_agents", {})
 
 
 @pytest.fixture
@@ -193,8 +193,9 @@ def test_broken_log_route_neither_fails_nor_holds_up_a_poke(
     stub: StubDashboard, monkeypatch: pytest.MonkeyPatch, fault: Answer | Hang
 ) -> None:
     """The sensor is about the job's end, however long its log can't be read."""
-    monkeypatch.setattr(log_follower, "_LONGEST_LOOK", 0.2)
-    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    connection = {"conn_type": "ray", "host": stub.url, "extra": {"request_timeout": 0.5}}
+    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+    monkeypatch.setattr(BaseRayExecutor, "pace", replace(FAST_PACE, patience_for_end=0.2))
     job = stub.add_job("j", runtime=NEVER)
     stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
     stub.inject(fault, times=None, route=routes.LOGS)

@@ -61,11 +61,11 @@ class FaultPlan:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._entries: list[tuple[Fault, str, int | None]] = []
+        self._entries: list[_Entry] = []
 
-    def add(self, fault: Fault, *, times: int | None, route: str) -> None:
+    def add(self, fault: Fault, *, times: int | None, route: str, after: int) -> None:
         with self._lock:
-            self._entries.append((fault, route, times))
+            self._entries.append(_Entry(fault, route, times, after))
 
     def clear(self) -> None:
         with self._lock:
@@ -74,15 +74,28 @@ class FaultPlan:
     def take(self, route: str) -> Fault | None:
         """Return what goes wrong with this request, if anything."""
         with self._lock:
-            for index, (fault, wanted, left) in enumerate(self._entries):
-                if wanted not in {"*", route}:
+            for entry in self._entries:
+                if entry.route not in {"*", route}:
                     continue
-                if left is not None and left <= 1:
-                    del self._entries[index]
-                elif left is not None:
-                    self._entries[index] = (fault, wanted, left - 1)
-                return fault
+                if entry.after:
+                    entry.after -= 1
+                    continue
+                if entry.times is not None:
+                    entry.times -= 1
+                if entry.times == 0:
+                    self._entries.remove(entry)
+                return entry.fault
         return None
+
+
+@dataclass(eq=False)
+class _Entry:
+    """A fault, for how many requests of a route, and after how many that go right."""
+
+    fault: Fault
+    route: str
+    times: int | None
+    after: int
 
 
 def reset_connection(request: web.Request) -> web.Response:

@@ -65,9 +65,14 @@ class StubServer:
         """Start to listen, with :meth:`serve`."""
         raise NotImplementedError
 
-    def inject(self, fault: Fault, *, times: int | None = 1, route: str = "*") -> None:
-        """Let the next requests of this route go wrong; with ``times=None`` until :meth:`heal`."""
-        self._faults.add(fault, times=times, route=route)
+    def inject(
+        self, fault: Fault, *, times: int | None = 1, route: str = "*", after: int = 0
+    ) -> None:
+        """Let requests of this route go wrong, but for the next ``after`` ones.
+
+        :param times: How many, None for all until :meth:`heal`.
+        """
+        self._faults.add(fault, times=times, route=route, after=after)
 
     def heal(self) -> None:
         """Let nothing go wrong any more."""

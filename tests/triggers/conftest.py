@@ -12,17 +12,17 @@ import pytest
 import structlog
 from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogger
 
-from airflow_synapse.rayjobs.watching import job_watcher
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.task_state import still_waits_for
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.triggers.watching import connect, forget_channel
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
+    monkeypatch.setattr(RayJobTrigger, "pace", FAST_PACE)
     caplog.set_level(logging.INFO)
     # Airflow's own logging goes to standard output.
     monkeypatch.setattr(RayJobTrigger, "log", logging.getLogger("the task's log"))

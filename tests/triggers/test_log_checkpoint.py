@@ -13,10 +13,10 @@ from unittest.mock import patch
 import pytest
 from airflow.sdk.execution_time.comms import GetXCom, OKResponse, SetXCom, XComResult
 
-from airflow_synapse.triggers import log_checkpoint
-from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
+from airflow_synapse.triggers.log_checkpoint import CheckpointPace, LogCheckpoint
 
 LOGGER = logging.getLogger(__name__)
+FAST = CheckpointPace(interval=0.05, flush_timeout=0.5, pause_before_reading_again=0.01)
 TASK = SimpleNamespace(dag_id="dag", task_id="task", run_id="run", map_index=2)
 
 
@@ -48,7 +48,6 @@ class Airflow:
 
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
-    monkeypatch.setattr(log_checkpoint, "_INTERVAL", 0.05)
     airflow = Airflow()
     module = "airflow.sdk.execution_time.task_runner"
     with patch(f"{module}.SUPERVISOR_COMMS", airflow, create=True):
@@ -58,14 +57,14 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
 @pytest.fixture
 async def keeping(airflow: Airflow) -> AsyncIterator[LogCheckpoint]:
     """A checkpoint that is kept all the time."""
-    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER)
+    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER, pace=FAST)
     task = asyncio.create_task(checkpoint.keep())
     yield checkpoint
     task.cancel()
 
 
 async def read(job_id: str = "j") -> int:
-    return await LogCheckpoint(TASK, job_id, logger=LOGGER).read()
+    return await LogCheckpoint(TASK, job_id, logger=LOGGER, pace=FAST).read()
 
 
 async def test_next_triggerer_reads_what_the_last_one_kept(
@@ -112,8 +111,7 @@ async def test_flush_keeps_no_line_that_airflow_has_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where the supervisor reads no more, lines come again rather than get lost."""
-    monkeypatch.setattr(log_checkpoint, "_FLUSH_TIMEOUT", 0.05)
-    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER)
+    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER, pace=FAST)
     channel[0].send(b"a line")
     checkpoint.note(100)
 
@@ -124,7 +122,7 @@ async def test_flush_keeps_no_line_that_airflow_has_not_read(
 
 async def test_flush_keeps_the_last_line(airflow: Airflow) -> None:
     """At a clean shutdown the place is exact."""
-    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER)
+    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
     checkpoint.note(300)
 
@@ -135,7 +133,7 @@ async def test_flush_keeps_the_last_line(airflow: Airflow) -> None:
 
 async def test_checkpoint_of_another_job_does_not_count(airflow: Airflow) -> None:
     """The place in an earlier job's log says nothing about this one's."""
-    checkpoint = LogCheckpoint(TASK, "the job before", logger=LOGGER)
+    checkpoint = LogCheckpoint(TASK, "the job before", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
     await checkpoint.flush()
 
@@ -155,7 +153,6 @@ async def test_airflow_that_is_away_is_asked_again(
     airflow: Airflow, monkeypatch: pytest.MonkeyPatch, failures: int, position: int
 ) -> None:
     """A passing failure of Airflow's API does not repeat the log; a lasting one loses nothing."""
-    monkeypatch.setattr(log_checkpoint, "_PAUSE_BEFORE_READING_AGAIN", 0.01)
     airflow.xcoms[("log_position", 2)] = {"job_id": "j", "position": 100}
     airflow.failures = failures
 
@@ -176,7 +173,7 @@ async def test_failed_write_is_made_up_for(airflow: Airflow, keeping: LogCheckpo
 async def test_many_jobs_take_turns(airflow: Airflow) -> None:
     """However many jobs write, one checkpoint at a time is written, and each job gets its turn."""
     tasks = [SimpleNamespace(**{**vars(TASK), "map_index": number}) for number in range(20)]
-    checkpoints = [LogCheckpoint(task, "j", logger=LOGGER) for task in tasks]
+    checkpoints = [LogCheckpoint(task, "j", logger=LOGGER, pace=FAST) for task in tasks]
     keeping = [asyncio.create_task(checkpoint.keep()) for checkpoint in checkpoints]
     for checkpoint in checkpoints:
         checkpoint.note(7)
@@ -194,7 +191,6 @@ async def test_flush_ends_although_nobody_answers(
     airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a shutdown the triggerer no longer hears Airflow's answers; the message is out all the same."""
-    monkeypatch.setattr(log_checkpoint, "_FLUSH_TIMEOUT", 0.05)
     sent: list[Any] = []
 
     async def asend(message: Any) -> None:
@@ -202,7 +198,7 @@ async def test_flush_ends_although_nobody_answers(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(airflow, "asend", asend)
-    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER)
+    checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
 
     await checkpoint.flush()
@@ -212,7 +208,7 @@ async def test_flush_ends_although_nobody_answers(
 
 async def test_trigger_outside_airflow_keeps_nothing(airflow: Airflow) -> None:
     """Without a task there is no XCom to keep the place in, and nothing grows."""
-    checkpoint = LogCheckpoint(None, "j", logger=LOGGER)
+    checkpoint = LogCheckpoint(None, "j", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
 
     await checkpoint.keep()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_synapse.triggers import ray_job
-from airflow_synapse.triggers.ray_job import RayJobTrigger
+from airflow_synapse.triggers.ray_job import KillPace, RayJobTrigger
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Delay
 from tests.support.stub_dashboard import StubDashboard
@@ -67,7 +67,7 @@ async def test_kill_that_takes_long_goes_on_without_the_trigger(
     stub: StubDashboard, waits: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The triggerer gets its trigger back in time; the stop is finished all the same."""
-    monkeypatch.setattr(ray_job, "_LONGEST_STAY", 0.05)
+    monkeypatch.setattr(RayJobTrigger, "kill_pace", KillPace(longest_stay=0.05))
     stub.add_job("j", runtime=NEVER, stop_delay=0.3)
 
     await RayJobTrigger("j").on_kill()
@@ -189,7 +189,8 @@ async def test_kill_never_raises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If Airflow can't be asked, the job is left alone and the log names it."""
-    monkeypatch.setattr(ray_job, "_PAUSE_BEFORE_ASKING_AGAIN", 0.01)
+    pace = KillPace(pause_before_asking_again=0.01)
+    monkeypatch.setattr(RayJobTrigger, "kill_pace", pace)
     stub.add_job("j", runtime=NEVER)
     waits.side_effect = RuntimeError("the API server is away")
 

@@ -12,7 +12,6 @@ from urllib.parse import urljoin
 import pytest
 from fastapi.testclient import TestClient
 
-from airflow_synapse.views import job_look
 from airflow_synapse.views.app import create_app
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Hang
@@ -431,7 +430,7 @@ def test_cluster_that_hangs(
     cluster: StubDashboard, add_task: AddTask, show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that accepts and never answers does not keep the page waiting for long."""
-    monkeypatch.setattr(job_look, "_REQUEST_TIMEOUT", 0.3)
+    connect(monkeypatch, cluster.url, extra={"request_timeout": 0.3})
     cluster.inject(Hang(), times=None)
     add_task()
 
@@ -442,7 +441,7 @@ def test_log_that_does_not_come(
     cluster: StubDashboard, add_task: AddTask, show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only the log can't be had the rest is shown."""
-    monkeypatch.setattr(job_look, "_REQUEST_TIMEOUT", 0.3)
+    connect(monkeypatch, cluster.url, extra={"request_timeout": 0.3})
     add_job(cluster)
     cluster.inject(Hang(), route=routes.LOGS)
     add_task()

@@ -11,7 +11,7 @@ _NEW_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_KNOWN_ID = 255
 
 
-def parse_dashboard_url(url: str) -> str:
+def parse_address(url: str) -> str:
     """Return the URL without a trailing slash, e.g. ``https://host/prefix``.
 
     :raises RayAddressError: if it is none of a dashboard. Credentials in it are not repeated.

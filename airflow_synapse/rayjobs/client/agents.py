@@ -1,9 +1,9 @@
-"""Async HTTP to the agents on a cluster's nodes, which serve ranges of log files."""
+"""Ranges of log files, from the agents on a cluster's nodes."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -11,83 +11,104 @@ import aiohttp
 from yarl import URL
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.client.addresses import parse_dashboard_url
+from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more
+from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.credentials import headers_of
-from airflow_synapse.rayjobs.client.request_errors import classify_error
-from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
+from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
+from airflow_synapse.rayjobs.client.session import Session
+from airflow_synapse.rayjobs.models import JobInfo
 
-_CONNECT_TIMEOUT = 2.0
+CONNECT_TIMEOUT = 2.0
 """Seconds to reach an agent; often a firewall drops what goes to its port."""
 
-_READ_TIMEOUT = 5.0
+READ_TIMEOUT = 5.0
 """Seconds until an agent answers or goes on; something else may listen at its address here."""
 
-REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
+class UnusableAgents:
+    """Remembers for a while which agents can't be used from this machine.
 
-class AgentClient:
-    """One HTTP session with the agents on all nodes of a cluster.
+    An agent that fails is left alone for a while, and longer each time it fails again.
 
-    :param cluster: The cluster.
-    :param metrics: Where requests are counted.
+    :param first: Seconds for which an agent is left alone after its first failure.
+    :param longest: Seconds at most.
     """
 
-    def __init__(self, cluster: RayCluster, *, metrics: Metrics) -> None:
-        self._cluster = cluster
-        self._metrics = metrics
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, *, first: float = 30.0, longest: float = 600.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._until: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
 
-    async def close(self) -> None:
-        """Close the connections. May be called twice."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+    def note_failure(self, address: str) -> None:
+        """Leave an agent alone for a while."""
+        pause = min(self._longest, self._pauses.get(address, self._first / 2) * 2)
+        self._pauses[address] = pause
+        self._until[address] = time.monotonic() + pause
 
-    async def read_file(
-        self, info: JobInfo, filename: str, position: int
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a file in the log directory of the job's node from ``position`` on.
+    def note_success(self, address: str) -> None:
+        """Forget that an agent ever failed."""
+        self._pauses.pop(address, None)
+        self._until.pop(address, None)
 
-        The address comes from the cluster, so neither headers nor cookies go there, and the token
-        only where it goes over plain HTTP anyway.
+    def may_be_asked(self, address: str) -> bool:
+        """Return whether an agent may be asked now."""
+        return time.monotonic() >= self._until.get(address, 0.0)
 
-        :raises AgentUnusableError: if the agent can't be reached from here or does not serve it, or
-            if the connection breaks before any byte came.
-        :raises RayLogNotFoundError: if the file is shorter than ``position``.
-        :raises RayClusterUnreachableError: if the connection breaks later.
-        """
-        headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
-        if self._cluster.token and self._cluster.dashboard_url.startswith("http://"):
-            headers["Authorization"] = headers_of(self._cluster)["Authorization"]
-        base = parse_dashboard_url(info.driver_agent_http_address or "")
-        url = URL(f"{base}/logs/{quote(filename, safe='')}", encoded=True)
-        has_begun = False
-        try:
-            async with await self._ask(url, headers) as answer:
-                if answer.status == HTTPStatus.PARTIAL_CONTENT:
-                    async for chunk in answer.content.iter_any():
-                        has_begun = True
-                        yield chunk
-                else:
-                    check_no_more(answer.status, answer.headers, position, info.job_id)
-        except REQUEST_ERRORS as exc:
-            if not has_begun:
-                raise AgentUnusableError(classify_error(exc).reason) from exc
-            raise RayClusterUnreachableError(
-                cluster=self._cluster.dashboard_url,
-                reason=classify_error(exc).reason,
-                job_id=info.job_id,
-            ) from exc
+    def forget(self) -> None:
+        """Forget all agents."""
+        self._until.clear()
+        self._pauses.clear()
 
-    async def _ask(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """Return what answers at the agent's address, if it is one; its body is still to be read."""
-        timeout = for_each_step(_CONNECT_TIMEOUT, _READ_TIMEOUT)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self._metrics.count(REQUESTS)
-        return await self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+
+UNUSABLE = UnusableAgents()
+"""The agents that can't be used from this machine, whichever event loop found out."""
+
+
+def is_agent_usable(info: JobInfo) -> bool:
+    """Return whether the agent on the job's node may be asked, as far as is known."""
+    address = info.driver_agent_http_address or ""
+    return address.startswith("http://") and UNUSABLE.may_be_asked(address)
+
+
+async def read_range(
+    session: Session, info: JobInfo, filename: str, position: int, *, lane: Lane
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a file in the log directory of the job's node from ``position`` on.
+
+    The address comes from the cluster, so neither headers nor cookies go there, and the token only
+    where it goes over plain HTTP anyway.
+
+    :raises AgentUnusableError: if the agent can't be reached from here or does not serve the file, or
+        if the connection breaks before any byte came.
+    :raises RayLogNotFoundError: if the file is shorter than ``position``.
+    :raises RayClusterUnreachableError: if the connection breaks later.
+    """
+    cluster, address = session.cluster, info.driver_agent_http_address or ""
+    headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
+    if cluster.token and cluster.address.startswith("http://"):
+        headers["Authorization"] = headers_of(cluster)["Authorization"]
+    url = URL(f"{parse_address(address)}/logs/{quote(filename, safe='')}", encoded=True)
+    limit = cluster.request_timeout
+    timeout = for_each_step(min(CONNECT_TIMEOUT, limit), min(READ_TIMEOUT, limit))
+    has_begun = False
+    try:
+        async with await session.ask_agent(url, headers, lane=lane, timeout=timeout) as answer:
+            if answer.status == HTTPStatus.PARTIAL_CONTENT:
+                async for chunk in answer.content.iter_any():
+                    has_begun = True
+                    yield chunk
+            else:
+                check_no_more(answer.status, answer.headers, position, info.job_id)
+        UNUSABLE.note_success(address)
+    except REQUEST_ERRORS as exc:
+        reason = classify_error(exc).reason
+        if not has_begun:
+            raise AgentUnusableError(reason) from exc
+        raise RayClusterUnreachableError(
+            cluster=cluster.address, reason=reason, job_id=info.job_id
+        ) from exc
 
 
 def for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:

@@ -6,16 +6,25 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayAddressError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobSubmissionError,
     RayLogNotFoundError,
 )
+from airflow_synapse.rayjobs.client.request_errors import classify_status
+
+SUBMISSIONS = "/api/jobs/"
+"""The path to which jobs are posted."""
 
 _decoder = json.JSONDecoder()
 _between_objects = re.compile(r"[\s,\[]*")
@@ -50,16 +59,67 @@ def check_no_more(
         )
 
 
-def refusal_told_by_ray(
-    status: int, text: str, job_id: str | None, cluster: str, *, is_submission: bool = False
-) -> Exception | None:
-    """Return the error that Ray's own words mean, None if they are not Ray's.
+@dataclass(frozen=True)
+class Question:
+    """What a request asked for, as far as its answer's meaning depends on it.
 
-    :param is_submission: Whether it is the answer to a submission, of which 400 says that Ray can't
-        use it; of all else it is a proxy's.
+    :param method: GET, POST, …
+    :param path: The path.
+    :param job_id: The job it was about, if it was about one.
+    :param cluster: The cluster's address.
+    """
+
+    method: str
+    path: str
+    job_id: str | None
+    cluster: str
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether it submits a job; only there does 400 mean that Ray can't use what was sent."""
+        return self.method == "POST" and self.path == SUBMISSIONS
+
+
+def error_of_answer(
+    question: Question, status: int, headers: Mapping[str, str], text: str
+) -> Exception:
+    """Return the error that an answer other than 200 means.
+
+    :param text: The beginning of its body.
+    """
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return RayAuthenticationError(cluster=question.cluster, http_status=status)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return RayAddressError(
+            address=question.cluster,
+            reason=f"it redirects to {location(headers)}",
+            hint="Give that address instead or, if it is a login page, what its proxy asks for.",
+        )
+    return refusal_told_by_ray(question, status, text) or _error_of_status(
+        question, status, headers
+    )
+
+
+def _error_of_status(
+    question: Question, status: int, headers: Mapping[str, str]
+) -> AirflowSynapseError:
+    failure = classify_status(status)
+    if not failure.is_retryable:
+        return RayAddressError(address=question.cluster, reason=failure.reason)
+    return RayClusterUnreachableError(
+        cluster=question.cluster,
+        reason=failure.reason,
+        job_id=question.job_id,
+        retry_after=retry_after(headers),
+    )
+
+
+def refusal_told_by_ray(question: Question, status: int, text: str) -> Exception | None:
+    """Return the error that Ray's own words mean, None if they are not Ray's.
 
     The texts are those of ``job_head.py``, ``job_manager.py`` and ``state_head.py`` of Ray.
     """
+    job_id, cluster = question.job_id, question.cluster
     if status == HTTPStatus.NOT_FOUND and "does not exist" in text:
         if text.startswith("Package"):
             return AbsentError(text)
@@ -71,7 +131,7 @@ def refusal_told_by_ray(
             job_id=job_id, cluster=cluster, reason=f"has no such file ({_last_line(text)})"
         )
     is_bad_request = status == HTTPStatus.BAD_REQUEST or "status code 400" in text
-    if is_bad_request and is_submission:
+    if is_bad_request and question.is_submission:
         return RayJobSubmissionError(
             job_id=job_id, cluster=cluster, reason=f"Ray refused it: {_last_line(text)}"
         )

@@ -45,7 +45,7 @@ def _checked(cluster: RayCluster, kind: str, fields: Mapping[Any, Any]) -> dict[
             what = "its value has a line break or another control character"
         if what:
             raise RayAddressError(
-                address=cluster.dashboard_url,
+                address=cluster.address,
                 reason=f"the {kind} {name!r} can't be sent: {what}",
                 hint="Correct the token, headers and cookies that go with it.",
             )

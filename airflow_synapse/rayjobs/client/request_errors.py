@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+
+import aiohttp
+
+REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+"""What a request may raise."""
 
 RETRYABLE_STATUSES = {
     404: "a proxy in front of the dashboard has no backend for the moment",

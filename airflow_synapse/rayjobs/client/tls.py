@@ -44,7 +44,7 @@ def _verifying_context(cluster: RayCluster) -> ssl.SSLContext:
 
 def _unreadable(cluster: RayCluster, what: str, exc: Exception) -> RayAddressError:
     return RayAddressError(
-        address=cluster.dashboard_url,
+        address=cluster.address,
         reason=f"{what} can't be read ({type(exc).__name__})",
         hint="Give the path of a PEM file that is there on this machine.",
     )

@@ -98,3 +98,15 @@ def not_ended(
         reason=reason,
         hint="It was not stopped.",
     )
+
+
+def still_running(error: RayJobTimeoutError) -> RayJobTimeoutError:
+    """Return the error of a job that took too long, and that could not be stopped then."""
+    return RayJobTimeoutError(
+        job_id=error.job_id,
+        cluster=error.cluster,
+        status=error.status,
+        reason=f"{error.reason}, and could not be stopped, so that it may still run",
+        hint=f"Stop it with `ray job stop {error.job_id} --address {error.cluster}`. {error.hint}",
+        last_lines=error.last_lines,
+    )

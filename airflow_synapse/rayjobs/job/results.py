@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from airflow_synapse.exceptions import RayLogNotFoundError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 
@@ -23,7 +23,7 @@ def result_file(job_id: str) -> str:
 
 
 async def read_result(
-    client: RayJobClient, info: JobInfo, *, max_bytes: int | None = None
+    api: JobsApi, info: JobInfo, *, max_bytes: int | None = None
 ) -> dict[str, Any] | None:
     """Return the ``{"result": …}`` that the job's action left.
 
@@ -36,17 +36,15 @@ async def read_result(
     must_be_there = info.status == SUCCEEDED and ACTION_KEY in info.metadata
     for _ in range(_MISSING_IS_BELIEVED_AFTER - 1 if must_be_there else 0):
         try:
-            return await _read_once(client, info, max_bytes)
+            return await _read_once(api, info, max_bytes)
         except RayLogNotFoundError:
             await asyncio.sleep(backoff.next_pause())
-    return await _read_once(client, info, max_bytes)
+    return await _read_once(api, info, max_bytes)
 
 
-async def _read_once(
-    client: RayJobClient, info: JobInfo, max_bytes: int | None
-) -> dict[str, Any] | None:
+async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict[str, Any] | None:
     document = bytearray()
-    async with aclosing(client.read_file(info, result_file(info.job_id))) as chunks:
+    async with aclosing(api.read_file(info, result_file(info.job_id))) as chunks:
         async for chunk in chunks:
             document += chunk
             if max_bytes is not None and len(document) > max_bytes:

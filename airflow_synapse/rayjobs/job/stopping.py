@@ -6,16 +6,17 @@ import asyncio
 import time
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError, RayJobTimeoutError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job.submission import remaining
 from airflow_synapse.rayjobs.models import PENDING, STOPPED, JobInfo
-from airflow_synapse.rayjobs.patience import OutageLog, outlast
+from airflow_synapse.rayjobs.patience import Backoff, OutageLog, outlast
 from airflow_synapse.rayjobs.reporting import Logger
 
 STOP_POLL_INTERVAL = 0.3
 """Seconds between two looks whether a job that was asked to stop has ended."""
 
-_PATIENCE = 120.0
+PATIENCE = 120.0
 """Seconds of an outage after which the job is left behind."""
 
 _LONGEST_PAUSE = 5.0
@@ -23,7 +24,12 @@ _LONGEST_PAUSE = 5.0
 
 
 async def stop_and_tell(
-    client: RayJobClient, job_id: str, *, logger: Logger, notice_after: float
+    api: JobsApi,
+    job_id: str,
+    *,
+    logger: Logger,
+    notice_after: float,
+    patience: float = PATIENCE,
 ) -> bool:
     """Stop the job and see that it is stopped, through outages of the cluster.
 
@@ -31,9 +37,10 @@ async def stop_and_tell(
 
     :param notice_after: Seconds after which a job that is not stopped yet is named, as whoever
         waits for this may be killed by then.
+    :param patience: Seconds of an outage after which the job is left behind.
     :return: Whether it has ended for sure.
     """
-    cluster = client.cluster.dashboard_url
+    cluster = api.cluster.address
     by_hand = f"stop it with `ray job stop {job_id} --address {cluster}`"
     notice = asyncio.get_running_loop().call_later(
         notice_after,
@@ -45,12 +52,12 @@ async def stop_and_tell(
     )
     outages = OutageLog(
         logger,
-        _PATIENCE,
+        patience,
         consequence=f"if no later line tells of the end of Ray job {job_id}, {by_hand}",
-        longest_pause=_LONGEST_PAUSE,
+        backoff=Backoff(cap=_LONGEST_PAUSE),
     )
     try:
-        was_running = await outlast(outages, lambda: stop(client, job_id))
+        was_running = await outlast(outages, lambda: stop(api, job_id))
     except RayJobNotFoundError:
         logger.info("Ray job %s is gone, so there is nothing to stop.", job_id)
     except AirflowSynapseError as exc:
@@ -64,29 +71,30 @@ async def stop_and_tell(
     return True
 
 
-async def stop(client: RayJobClient, job_id: str) -> bool:
+async def stop(api: JobsApi, job_id: str) -> bool:
     """Stop the job and see that it is stopped. Ends within the request timeout.
 
     :return: True if it was running and is now STOPPED, False if it ended otherwise.
     :raises RayJobTimeoutError: if it did not end in time. A job that waits for resources does not:
         Ray remembers the request and stops it only once it is scheduled.
     """
-    deadline = time.monotonic() + client.cluster.request_timeout
-    info = await client.get_info(job_id)
+    api = api.in_lane(Lane.KILL)
+    deadline = time.monotonic() + api.cluster.request_timeout
+    info = await api.get_info(job_id)
     if info.is_terminal:
         return False
-    await client.request_stop(job_id)
+    await api.request_stop(job_id)
     while True:
         await asyncio.sleep(STOP_POLL_INTERVAL)
-        info = await client.get_info(job_id, timeout=remaining(deadline))
+        info = await api.get_info(job_id, timeout=remaining(deadline))
         if info.is_terminal:
             return info.status == STOPPED
         if time.monotonic() + STOP_POLL_INTERVAL >= deadline:
-            raise _not_stopped(client, info)
+            raise _not_stopped(api, info)
 
 
-def _not_stopped(client: RayJobClient, info: JobInfo) -> RayJobTimeoutError:
-    limit = f"{client.cluster.request_timeout:g} s"
+def _not_stopped(api: JobsApi, info: JobInfo) -> RayJobTimeoutError:
+    limit = f"{api.cluster.request_timeout:g} s"
     if info.status == PENDING:
         hint = (
             "Ray stops a job that waits for resources or for its runtime_env only once it is "
@@ -96,7 +104,7 @@ def _not_stopped(client: RayJobClient, info: JobInfo) -> RayJobTimeoutError:
         hint = "It is left running: stop it with `ray job stop`, or look at its supervisor's log."
     return RayJobTimeoutError(
         job_id=info.job_id,
-        cluster=client.cluster.dashboard_url,
+        cluster=api.cluster.address,
         status=info.status,
         reason=f"was asked to stop, but is still {info.status} after {limit}",
         hint=hint,

@@ -15,30 +15,31 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client.addresses import check_new_job_id
 from airflow_synapse.rayjobs.client.answers import IdInUseError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec
-from airflow_synapse.rayjobs.packing.packages import Package, UploadProgress
+from airflow_synapse.rayjobs.packing.packages import Package
 from airflow_synapse.rayjobs.patience import Backoff
+from airflow_synapse.rayjobs.reporting import UploadProgress
 
 log = logging.getLogger(__name__)
 
 
 async def upload(
-    client: RayJobClient, package: Package, *, on_progress: UploadProgress | None = None
+    api: JobsApi, package: Package, *, on_progress: UploadProgress | None = None
 ) -> None:
     """Send a package, unless the cluster has it."""
-    if await client.has_package(package.uri):
+    if await api.has_package(package.uri):
         return
     stack = ExitStack()
     try:
         path = await asyncio.to_thread(stack.enter_context, package.zipped())
         log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
-        await client.upload_package(package.uri, path, on_progress=on_progress)
+        await api.upload_package(package.uri, path, on_progress=on_progress)
     finally:
         await asyncio.to_thread(stack.close)
 
 
-async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:
+async def submit(api: JobsApi, spec: JobSpec, job_id: str) -> bool:
     """Start the job, unless it was started before. Ends within the request timeout.
 
     Ray refuses a second job under one id, so whatever gets lost, the id tells: after a lost answer
@@ -51,18 +52,18 @@ async def submit(client: RayJobClient, spec: JobSpec, job_id: str) -> bool:
         the same id is safe.
     """
     check_new_job_id(job_id)
-    attempt = _Submission(client, spec, job_id)
+    attempt = _Submission(api, spec, job_id)
     while True:
         try:
             return await attempt.send()
         except RayClusterUnreachableError as lost:
             if attempt.was_never_sent(lost):
-                raise client.unreachable(lost.reason) from lost
+                raise api.unreachable(lost.reason) from lost
             if await attempt.look_up(lost):
                 return True
 
 
-def refuse_other(client: RayJobClient, info: JobInfo, spec: JobSpec) -> None:
+def refuse_other(api: JobsApi, info: JobInfo, spec: JobSpec) -> None:
     """Raise unless the job that uses the id is the one the spec asks for.
 
     :raises JobIdConflictError: if it is another.
@@ -70,7 +71,7 @@ def refuse_other(client: RayJobClient, info: JobInfo, spec: JobSpec) -> None:
     if not spec.is_run_by(info):
         raise JobIdConflictError(
             job_id=info.job_id,
-            cluster=client.cluster.dashboard_url,
+            cluster=api.cluster.address,
             status=info.status,
             reason=f"it is {info.status} and was submitted by somebody else or to run something else",
         )
@@ -79,21 +80,21 @@ def refuse_other(client: RayJobClient, info: JobInfo, spec: JobSpec) -> None:
 class _Submission:
     """The steps of one submission."""
 
-    def __init__(self, client: RayJobClient, spec: JobSpec, job_id: str) -> None:
-        self._client = client
+    def __init__(self, api: JobsApi, spec: JobSpec, job_id: str) -> None:
+        self._api = api
         self._spec = spec
         self._job_id = job_id
-        self._deadline = time.monotonic() + client.cluster.request_timeout
+        self._deadline = time.monotonic() + api.cluster.request_timeout
         self._backoff = Backoff(first=0.2, cap=2.0)
         self._may_have_arrived = False
 
     async def send(self) -> bool:
         timeout = remaining(self._deadline)
         try:
-            await self._client.post_job(self._spec, self._job_id, timeout=timeout)
+            await self._api.post_job(self._spec, self._job_id, timeout=timeout)
         except IdInUseError:
-            info = await self._client.get_info(self._job_id, timeout=remaining(self._deadline))
-            refuse_other(self._client, info, self._spec)
+            info = await self._api.get_info(self._job_id, timeout=remaining(self._deadline))
+            refuse_other(self._api, info, self._spec)
             return self._may_have_arrived
         return True
 
@@ -112,11 +113,11 @@ class _Submission:
                 raise lost
             timeout = remaining(self._deadline)
             try:
-                info = await self._client.find_info(self._job_id, timeout=timeout)
+                info = await self._api.find_info(self._job_id, timeout=timeout)
             except RayClusterUnreachableError:
                 continue
             if info is not None:
-                refuse_other(self._client, info, self._spec)
+                refuse_other(self._api, info, self._spec)
             return info is not None
 
 

@@ -9,7 +9,7 @@ MAX_LINE_BYTES = 256 * 1024
 """Longer lines are cut: Airflow drops log records of several megabytes (apache/airflow#66158)."""
 
 PROGRESS_INTERVAL = 1.0
-"""Seconds between two states of a progress bar (text ended by ``\\r``) that become lines."""
+"""Seconds between two states of a progress bar (text ended by ``\\r``) that become lines, by default."""
 
 
 class LineAssembler:
@@ -17,14 +17,24 @@ class LineAssembler:
 
     Lines come out as they are: indentation, blank lines and ANSI sequences are kept, ``\r\n``
     ends a line like ``\n``, and bytes that are not UTF-8 show as ``\xff``. Of text that is
-    overwritten with ``\r``, at most one state per :data:`PROGRESS_INTERVAL` comes out, and always
+    overwritten with ``\r``, at most one state per ``progress_interval`` comes out, and always
     the last one.
 
     :param position: The byte from which lines are wanted. The first chunk has to start at
         :attr:`received`, which is one byte earlier: it tells a progress bar from an empty line.
+    :param progress_interval: Seconds between two states of a progress bar.
+    :param longest: Bytes of a line from which on it is cut.
     """
 
-    def __init__(self, position: int = 0) -> None:
+    def __init__(
+        self,
+        position: int = 0,
+        *,
+        progress_interval: float = PROGRESS_INTERVAL,
+        longest: int = MAX_LINE_BYTES,
+    ) -> None:
+        self._progress_interval = progress_interval
+        self._longest = longest
         self._start = position
         self.received = max(0, position - 1)
         self._partial = bytearray()
@@ -64,7 +74,7 @@ class LineAssembler:
 
     def tick(self, now: float) -> list[str]:
         """Return the progress state that was held back, if its time has come."""
-        if not self.has_progress or now - self._last_progress < PROGRESS_INTERVAL:
+        if not self.has_progress or now - self._last_progress < self._progress_interval:
             return []
         return self._release_progress(self._partial.rfind(b"\r"), now)
 
@@ -85,11 +95,11 @@ class LineAssembler:
             if size:
                 first = [_cut_line(bytes(self._partial), len(self._partial) + size)]
             else:
-                first = [_finish(bytes(self._partial) + b"\r")]
+                first = [self._finish(bytes(self._partial) + b"\r")]
             if not newline:
                 self._reset()
                 return first
-        is_plain = b"\r" not in block and len(block) <= MAX_LINE_BYTES
+        is_plain = b"\r" not in block and len(block) <= self._longest
         if is_plain and not self._progress_is_out:
             lines = _decode(block).split("\n")
         else:
@@ -101,7 +111,7 @@ class LineAssembler:
         raw_lines = block.split(b"\n")
         if self._progress_is_out and not raw_lines[0].strip(b"\r"):
             del raw_lines[0]  # the newline after a progress bar whose last state is out
-        return [_finish(raw) for raw in raw_lines]
+        return [self._finish(raw) for raw in raw_lines]
 
     def _reset(self) -> None:
         self._partial.clear()
@@ -110,7 +120,7 @@ class LineAssembler:
         self._progress_is_out = False
 
     def _keep(self, data: bytes) -> None:
-        room = MAX_LINE_BYTES - len(self._partial) if not self._cut else 0
+        room = self._longest - len(self._partial) if not self._cut else 0
         self._partial += data[:room]
         cut = data[room:]
         self._cut += len(cut)
@@ -124,7 +134,7 @@ class LineAssembler:
         states = self._states_before(end)
         if not states or self._cut:
             return []
-        if now - self._last_progress >= PROGRESS_INTERVAL:
+        if now - self._last_progress >= self._progress_interval:
             return self._release_progress(end, now)
         del self._partial[: states.rfind(b"\r") + 1]
         return []
@@ -142,17 +152,16 @@ class LineAssembler:
         del self._partial[: end + 1]
         self._last_progress = now
         self._progress_is_out = True
-        return [_finish(states)]
+        return [self._finish(states)]
 
-
-def _finish(raw: bytes) -> str:
-    """Return one raw line as text: of overwritten states the last, cut if too long."""
-    if b"\r" in raw:
-        raw = raw.rstrip(b"\r")
-        raw = raw[raw.rfind(b"\r") + 1 :]
-    if len(raw) > MAX_LINE_BYTES:
-        return _cut_line(raw[:MAX_LINE_BYTES], len(raw))
-    return _decode(raw)
+    def _finish(self, raw: bytes) -> str:
+        """Return one raw line as text: of overwritten states the last, cut if too long."""
+        if b"\r" in raw:
+            raw = raw.rstrip(b"\r")
+            raw = raw[raw.rfind(b"\r") + 1 :]
+        if len(raw) > self._longest:
+            return _cut_line(raw[: self._longest], len(raw))
+        return _decode(raw)
 
 
 def _cut_line(kept: bytes, size: int) -> str:

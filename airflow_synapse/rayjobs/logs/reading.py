@@ -9,21 +9,16 @@ character, ``/api/jobs/{id}/logs`` loads the whole log into three processes, and
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from airflow_synapse.exceptions import LAST_LINES, RayLogNotFoundError
+from airflow_synapse.rayjobs.client.agents import UNUSABLE, is_agent_usable
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
 from airflow_synapse.rayjobs.models import JobInfo
-
-_AGENT_IS_TRIED_AGAIN_AFTER = 600.0
-"""Seconds for which an agent that can't be used from here is remembered."""
-
-_unusable_agents: dict[str, float] = {}
 
 
 def driver_log(job_id: str) -> str:
@@ -31,17 +26,7 @@ def driver_log(job_id: str) -> str:
     return f"job-driver-{job_id}.log"
 
 
-def is_agent_usable(info: JobInfo) -> bool:
-    """Return whether the agent on the job's node may be asked, as far as is known."""
-    address = info.driver_agent_http_address
-    if not address or not address.startswith("http://"):
-        return False
-    return time.monotonic() >= _unusable_agents.get(address, 0.0)
-
-
-async def read_from(
-    client: RayJobClient, info: JobInfo, position: int
-) -> AsyncGenerator[bytes, None]:
+async def read_from(api: JobsApi, info: JobInfo, position: int) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a job's log from ``position`` to its present end.
 
     :raises RayLogNotFoundError: if there is no log, or less of it than was read before.
@@ -49,30 +34,29 @@ async def read_from(
     name = driver_log(info.job_id)
     if is_agent_usable(info):
         try:
-            async with aclosing(client.agents.read_file(info, name, position)) as chunks:
+            async with aclosing(api.read_range(info, name, position)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except AgentUnusableError:
-            until = time.monotonic() + _AGENT_IS_TRIED_AGAIN_AFTER
-            _unusable_agents[info.driver_agent_http_address or ""] = until
+            UNUSABLE.note_failure(info.driver_agent_http_address or "")
         else:
             return
-    async with aclosing(client.read_file(info, name)) as chunks:
+    async with aclosing(api.read_file(info, name)) as chunks:
         async for chunk in _without(chunks, position, info):
             yield chunk
 
 
 async def read_log(
-    client: RayJobClient, info: JobInfo, *, last_lines: int | None = None
+    api: JobsApi, info: JobInfo, *, last_lines: int | None = None
 ) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a job's log to its present end, all or those of its last lines.
 
     :raises RayLogNotFoundError: if there is no log.
     """
     if last_lines is None:
-        source = read_from(client, info, 0)
+        source = read_from(api, info, 0)
     else:
-        source = client.read_file(info, driver_log(info.job_id), last_lines=last_lines)
+        source = api.read_file(info, driver_log(info.job_id), last_lines=last_lines)
     async with aclosing(source) as chunks:
         async for chunk in chunks:
             yield chunk
@@ -98,15 +82,13 @@ async def _without(
         )
 
 
-async def read_last_lines(
-    client: RayJobClient, info: JobInfo, count: int = LAST_LINES
-) -> list[str]:
+async def read_last_lines(api: JobsApi, info: JobInfo, count: int = LAST_LINES) -> list[str]:
     """Return the last lines of a job's log, or of its message if it never had a log."""
     if info.driver_node_id is None:
         return (info.message or "").splitlines()[-count:]
     lines: deque[str] = deque(maxlen=count)
     assembler = LineAssembler()
-    async with aclosing(read_log(client, info, last_lines=count)) as chunks:
+    async with aclosing(read_log(api, info, last_lines=count)) as chunks:
         async for chunk in chunks:
             lines.extend(assembler.feed(chunk, now=0.0))
     lines.extend(assembler.flush())

@@ -6,12 +6,11 @@ anything is read, and zipped only when somebody asks for the zip.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import heapq
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,7 @@ from airflow_synapse.rayjobs.packing.package_files import PackedFile, find_files
 MAX_PACKAGE_BYTES = 100 * 1024 * 1024
 """What Ray's dashboard takes in one request; a constant of its ``ray_constants``."""
 
-UploadProgress = Callable[[int, int], None]
-"""Takes how many bytes of a package were sent, and how many there are. Has to be quick."""
-
 _CHUNK = 1024 * 1024
-_UPLOAD_CHUNK = 256 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -165,33 +160,6 @@ class _Digest:
         whole = self._whole.copy()
         whole.update(self._file.digest())
         return f"gcs://_ray_pkg_{whole.hexdigest()}.zip"
-
-
-class UploadedBytes:
-    """How far an upload is.
-
-    :param size: Bytes to send.
-    :param tell: Who wants to know.
-    """
-
-    def __init__(self, size: int, tell: UploadProgress | None) -> None:
-        self.chunks = 0
-        self._sent = 0
-        self._size = size
-        self._tell = tell
-
-    async def chunks_of(self, path: Path) -> AsyncIterator[bytes]:
-        """Yield a file's content, and count what was taken."""
-        with await asyncio.to_thread(path.open, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _UPLOAD_CHUNK):
-                yield chunk
-                self._add(len(chunk))
-
-    def _add(self, count: int) -> None:
-        self.chunks += 1
-        self._sent += count
-        if self._tell is not None:
-            self._tell(self._sent, self._size)
 
 
 def _check_required(root: Path, files: Iterable[PackedFile], required: Iterable[str]) -> None:

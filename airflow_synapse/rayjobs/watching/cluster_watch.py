@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
 
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
+from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
+from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
 from airflow_synapse.rayjobs.watching.status_board import StatusBoard
 
 
@@ -26,94 +28,95 @@ class WatchLimits:
     :param log_streams: Logs read at the same time; a head node serves at most 100, to everybody.
     """
 
-    requests_per_second: float = 100.0
+    requests_per_second: float = REQUESTS_PER_SECOND
     log_streams: int = 16
+
+
+USUAL_LIMITS = WatchLimits()
 
 
 class ClusterWatch:
     """One cluster as seen by all who watch jobs there.
 
-    :param client: The cluster's client; stays open.
+    :param api: The cluster's Jobs API; closed with the watch.
     :param limits: What watching may cost.
+    :param pace: How often it is looked.
     :param metrics: Where figures go.
     """
 
     def __init__(
         self,
-        client: RayJobClient,
-        limits: WatchLimits = WatchLimits(),  # frozen
+        api: JobsApi,
+        limits: WatchLimits = USUAL_LIMITS,
         *,
+        pace: Pace = USUAL_PACE,
         metrics: Metrics = NO_METRICS,
     ) -> None:
-        self.client = client
+        self.api = api
+        self.pace = pace
         self.metrics = metrics
-        self.budget = RequestBudget(limits.requests_per_second)
-        self.board = StatusBoard(client, self.budget, metrics=metrics)
+        self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
         self.log_streams = {
             Lane.LOG: asyncio.Semaphore(limits.log_streams),
-            Lane.END: asyncio.Semaphore(
-                limits.log_streams
-            ),  # what has ended waits for no other log
+            # A job that has ended waits for no other log.
+            Lane.END: asyncio.Semaphore(limits.log_streams),
         }
         self.users = 0
+        self.jobs = 0
 
     @property
     def fair_interval(self) -> float:
         """Seconds between two looks at each job for which half of the budget is enough."""
-        return self.users / (self.budget.rate / 2)
+        return self.jobs / (self.api.budget.rate / 2)
+
+    @contextmanager
+    def job(self) -> Iterator[None]:
+        """Count a job that is watched here."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.jobs += change
+        watches = _watches.get(asyncio.get_running_loop(), {})
+        self.metrics.gauge(JOBS_WATCHED, sum(watch.jobs for watch in watches.values()))
 
     async def close(self) -> None:
         """End what is under way and close the connections."""
         await self.board.close()
-        await self.client.close()
+        await self.api.close()
 
 
-_Watches = dict[Hashable, ClusterWatch]
+_Watches = dict[tuple[RayCluster, WatchLimits, Pace], ClusterWatch]
 _watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watches] = WeakKeyDictionary()
 
 
 @asynccontextmanager
 async def shared_watch(
     cluster: RayCluster,
-    limits: WatchLimits = WatchLimits(),  # frozen
+    limits: WatchLimits = USUAL_LIMITS,
     *,
+    pace: Pace = USUAL_PACE,
     metrics: Metrics = NO_METRICS,
 ) -> AsyncIterator[ClusterWatch]:
-    """Enter the cluster's watch on this event loop; who leaves last turns off the light.
+    """Enter the cluster's watch on this event loop. The last to leave closes it.
 
-    Only watchers with the same address, credentials and limits share one.
+    Watchers share one only if cluster, credentials, limits and pace are the same.
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    key = (_identity(cluster), limits)
+    key = (cluster, limits, pace)
     if key not in watches:
-        client = RayJobClient(cluster, metrics=metrics)
-        watches[key] = ClusterWatch(client, limits, metrics=metrics)
+        api = jobs_api(cluster, requests_per_second=limits.requests_per_second, metrics=metrics)
+        watches[key] = ClusterWatch(api, limits, pace=pace, metrics=metrics)
     watch = watches[key]
     watch.users += 1
-    _tell_number(watches, metrics)
     try:
         yield watch
     finally:
         watch.users -= 1
-        _tell_number(watches, metrics)
         if not watch.users:
             del watches[key]
             with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
                 await watch.close()
-
-
-def _tell_number(watches: _Watches, metrics: Metrics) -> None:
-    metrics.gauge(JOBS_WATCHED, sum(watch.users for watch in watches.values()))
-
-
-def _identity(cluster: RayCluster) -> Hashable:
-    return (
-        cluster.dashboard_url,
-        cluster.token,
-        tuple(sorted(cluster.headers.items())),
-        tuple(sorted(cluster.cookies.items())),
-        cluster.verify,
-        cluster.client_cert,
-        cluster.client_key,
-        cluster.request_timeout,
-    )

@@ -16,19 +16,13 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
-from airflow_synapse.rayjobs.patience import Backoff, OutageLog
+from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.reporting import END_DELAY, Emit, Logger
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
-
-_EAGER_POLL = 0.5
-"""Seconds between two status requests right after the watch began."""
-
-_EAGERNESS = 0.1
-"""The pace slows down to this share of the time watched so far."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,7 @@ class WatchOptions:
         the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
         PENDING.
     :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all.
+    :param fetch_result: Whether to read what the job's action returned.
     """
 
     poll_interval: float = 5.0
@@ -51,6 +46,7 @@ class WatchOptions:
     unreachable_timeout: float = 600.0
     deadlines: Mapping[str, float] = field(default_factory=dict)
     log_lines_per_second: float = 0.0
+    fetch_result: bool = False
 
 
 class JobWatcher:
@@ -78,7 +74,7 @@ class JobWatcher:
         self._job_id = job_id
         self._options = options
         self._logger = logger
-        self._outages = OutageLog(logger, options.unreachable_timeout)
+        self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
         self._follower = LogFollower(
             watch,
             emit=emit,
@@ -88,6 +84,11 @@ class JobWatcher:
             lines_per_second=options.log_lines_per_second,
             has_room=has_room,
         )
+
+    @property
+    def job_id(self) -> str:
+        """The job's submission id."""
+        return self._job_id
 
     @property
     def log_position(self) -> int:
@@ -107,6 +108,10 @@ class JobWatcher:
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         :raises RayAuthenticationError: if it refused the credentials.
         """
+        with self._watch.job():
+            return await self._watch_to_end()
+
+    async def _watch_to_end(self) -> JobInfo:
         following: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         began = at = loop.time()
@@ -152,7 +157,7 @@ class JobWatcher:
             patience = self._outages.begin(error)
             self._check_deadlines(status, error)
             patience = min([patience, *(left for _, left in self._limits_left(status))])
-            pause = min(Backoff().next_pause(error.retry_after), patience)
+            pause = min(self._watch.pace.backoff().next_pause(error.retry_after), patience)
             at = asyncio.get_running_loop().time() + pause
             try:
                 return await self._watch.board.look(self._job_id, at=at, patience=patience)
@@ -160,7 +165,8 @@ class JobWatcher:
                 error = later
 
     def _pace(self, watched: float, status: str) -> float:
-        eager = max(_EAGER_POLL, watched * _EAGERNESS, self._watch.fair_interval)
+        rhythm = self._watch.pace
+        eager = max(rhythm.eager_poll, watched * rhythm.eagerness, self._watch.fair_interval)
         pace = min(self._options.poll_interval, eager)
         return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
@@ -189,7 +195,7 @@ class JobWatcher:
             reason = f"{was}, and at the end of its {passed[0]} the cluster is unreachable: {outage.reason}"
         raise RayJobTimeoutError(
             job_id=self._job_id,
-            cluster=self._watch.client.cluster.dashboard_url,
+            cluster=self._watch.api.cluster.address,
             status=status or None,
             reason=reason,
             hint=hint,
@@ -205,7 +211,7 @@ class JobWatcher:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:
             try:
-                last_lines = await read_last_lines(self._watch.client, info)
+                last_lines = await read_last_lines(self._watch.api, info)
                 lines.clear()
                 lines.extend(last_lines)
             except AirflowSynapseError as exc:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 
 from airflow_synapse.exceptions import (
     LAST_LINES,
@@ -18,53 +17,27 @@ from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
+from airflow_synapse.rayjobs.client.agents import is_agent_usable
 from airflow_synapse.rayjobs.client.budget import Lane
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
 from airflow_synapse.rayjobs.logs.line_limit import LineLimit
-from airflow_synapse.rayjobs.logs.lines import PROGRESS_INTERVAL, LineAssembler
-from airflow_synapse.rayjobs.logs.reading import is_agent_usable, read_from
+from airflow_synapse.rayjobs.logs.lines import LineAssembler
+from airflow_synapse.rayjobs.logs.reading import read_from
 from airflow_synapse.rayjobs.logs.turns import end_of_turn, log_turns
-from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.patience import Backoff, OutageLog
-from airflow_synapse.rayjobs.reporting import LOG_BYTES, NO_METRICS, Emit, Logger, Metrics
+from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.patience import OutageLog
+from airflow_synapse.rayjobs.reporting import LOG_BYTES, Emit, Logger
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
+from airflow_synapse.rayjobs.watching.pace import Pace
 
 _MISSING_IS_NEWS_AFTER = 4
 """How often in a row a log may be missing before that is believed: it may come late."""
-
-_MIN_PAUSE = 0.4
-_MAX_PAUSE = 2.0
-"""Seconds between two reads of a log that grows, and of one that is quiet."""
-
-_SLOWING_DOWN = 0.1
-"""The pause between two reads of a quiet log is this share of the time it has been quiet."""
 
 _PATIENCE_WHEN_BUSY = 10.0
 """Where reads have to queue, a quiet log pauses so many times as long as its last read queued, and
 leaves the requests to logs that grow."""
 
-_MAX_PAUSE_OF_FAILURES = 10.0
-"""Seconds between two tries to read a log that can't be read, at most."""
-
-_FAILING_IS_NEWS_AFTER = 15.0
-"""Seconds after which it is told that a log can't be read."""
-
-_PATIENCE_FOR_END = 60.0
-_TRIES_OF_END = 4
-"""Seconds and tries in a row, both, after which the rest of an ended job's log is left out, if all
-that fails is to read it."""
-
-_LONGEST_LOOK = 10.0
-"""Seconds that the log may keep who looks at it now and then waiting for its next bytes."""
-
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
-
-_DASHBOARD_READ = 2.0
-"""What reading a log over the dashboard costs it beyond one look at a status, in such looks."""
-
-_REREAD_BYTES_PER_REQUEST = 200_000
-"""Bytes read again in this way that cost a dashboard about as much as one look at a status."""
 
 _LONGEST_KEPT = 2_000
 """Characters of each last line that are kept for the case that the job fails."""
@@ -94,11 +67,12 @@ class LogFollower:
         has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._watch = watch
-        self._client = watch.client
+        self._api = watch.api
+        self._pace = watch.pace
         self._limit = LineLimit(lines_per_second)
         self._has_room = has_room
         self._emit = emit
-        self._lines = LineAssembler(position)
+        self._lines = LineAssembler(position, progress_interval=watch.pace.progress_interval)
         self._logger = logger
         self._tick: asyncio.TimerHandle | None = None
         self._outages = outages
@@ -117,7 +91,7 @@ class LogFollower:
     async def follow(self, info: JobInfo) -> None:
         """Emit lines as they appear, until cancelled. That they can't be read ends nothing."""
         loop = asyncio.get_running_loop()
-        backoff = Backoff(first=_MIN_PAUSE, cap=_MAX_PAUSE_OF_FAILURES)
+        backoff = self._pace.log_backoff()
         grew_at, was_growing = loop.time(), False
         while True:
             before = self._lines.received
@@ -139,7 +113,7 @@ class LogFollower:
             elif was_growing:
                 self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
             was_growing = is_growing
-            pause = _MIN_PAUSE if is_growing else self._quiet_pause(loop.time() - grew_at)
+            pause = self._pace.log_read if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
 
     async def read_once(self, info: JobInfo) -> None:
@@ -152,7 +126,8 @@ class LogFollower:
 
     def _quiet_pause(self, quiet_for: float) -> float:
         """Return the seconds until the next read of a log that does not grow."""
-        pause = min(max(_MIN_PAUSE, quiet_for * _SLOWING_DOWN), _MAX_PAUSE)
+        pace = self._pace
+        pause = min(max(pace.log_read, quiet_for * pace.slowing_down), pace.quiet_log_read)
         return max(pause, self._queued_for * _PATIENCE_WHEN_BUSY)
 
     def _cost(self, info: JobInfo) -> float:
@@ -172,7 +147,7 @@ class LogFollower:
         if info.driver_node_id is None:
             self._out((info.message or "").splitlines())
             return
-        backoff, patience = Backoff(first=0.3, cap=10.0), _Patience()
+        backoff, patience = self._pace.log_backoff(), _Patience(self._pace)
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
             before = self._lines.received
@@ -182,7 +157,7 @@ class LogFollower:
                 break
             except RayClusterUnreachableError as exc:
                 if not await self._does_cluster_answer(info) or self._lines.received > before:
-                    patience = _Patience()
+                    patience = _Patience(self._pace)
                 elif patience.is_over(time.monotonic()):
                     self._tell_rest_is_left_out(info, exc)
                     break
@@ -203,9 +178,8 @@ class LogFollower:
         """
         at_once = True
         while True:
-            await self._watch.budget.take(Lane.END)
             try:
-                await self._client.get_info(info.job_id)
+                await self._api.in_lane(Lane.END).get_info(info.job_id)
             except RayClusterUnreachableError as error:
                 at_once = False
                 await self._outages.wait_out(error)
@@ -223,27 +197,24 @@ class LogFollower:
 
     async def _read(self, info: JobInfo, lane: Lane) -> None:
         """Take in what the log has got since the last read."""
-        async with self._stream(info, lane):
+        async with self._stream(lane):
             before = self._lines.received
             try:
-                async with aclosing(read_from(self._client, info, before)) as chunks:
+                async with aclosing(read_from(self._api.in_lane(lane), info, before)) as chunks:
                     async for chunk in chunks:
                         await self._take_in(chunk)
             finally:
                 self._watch.metrics.count(LOG_BYTES, self._lines.received - before)
 
     @asynccontextmanager
-    async def _stream(self, info: JobInfo, lane: Lane) -> AsyncIterator[None]:
-        """Wait for one of the cluster's log streams and for the right to send a request."""
+    async def _stream(self, lane: Lane) -> AsyncIterator[None]:
+        """Wait for one of the cluster's log streams."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self._watch.log_streams[lane]:
-            await self._watch.budget.take(lane)
             self._queued_for = loop.time() - began
             yield
-            if not is_agent_usable(info):  # the dashboard read it from its start
-                cost = _DASHBOARD_READ + self._lines.received / _REREAD_BYTES_PER_REQUEST
-                self._watch.budget.charge(lane, cost)
+            self._queued_for += self._api.budget.queued_for(lane)
 
     async def _take_in(self, chunk: bytes) -> None:
         loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
@@ -253,14 +224,14 @@ class LogFollower:
                 self._out(self._lines.feed(chunk[start:end], loop.time()))
             start = end
         if self._lines.has_progress and self._tick is None:
-            self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
+            self._tick = loop.call_later(self._pace.progress_interval, self._show_progress)
 
     def _show_progress(self) -> None:
         loop = asyncio.get_running_loop()
         self._out(self._lines.tick(loop.time()))
         self._tick = None
         if self._lines.has_progress:
-            self._tick = loop.call_later(PROGRESS_INTERVAL, self._show_progress)
+            self._tick = loop.call_later(self._pace.progress_interval, self._show_progress)
 
     def _out(self, lines: Sequence[str]) -> None:
         if not lines:
@@ -278,7 +249,7 @@ class LogFollower:
                 "%d lines were left out here: the job writes more than the limit set for its log. All "
                 "of it is in the Ray dashboard at %s.",
                 count,
-                self._client.cluster.dashboard_url,
+                self._api.cluster.address,
             )
 
     def _note_failure(self, info: JobInfo, error: AirflowSynapseError) -> None:
@@ -286,7 +257,10 @@ class LogFollower:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        is_news = not self._failure_is_told and now - self._failing_since >= _FAILING_IS_NEWS_AFTER
+        is_news = (
+            not self._failure_is_told
+            and now - self._failing_since >= self._pace.log_failing_is_news_after
+        )
         if is_news and not self._outages.is_under_way:
             self._failure_is_told = True
             self._logger.warning(
@@ -323,45 +297,38 @@ class LogFollower:
 
 
 async def read_new_lines(
-    cluster: RayCluster,
-    info: JobInfo,
-    *,
-    position: int,
-    emit: Emit,
-    logger: Logger,
-    metrics: Metrics = NO_METRICS,
+    watch: ClusterWatch, info: JobInfo, *, position: int, emit: Emit, logger: Logger
 ) -> int:
     """Hand the lines of a job's log from a byte on to ``emit``, and return from which byte to go on.
 
-    Of a job that runs, what is there now. Of one that has ended, all to the last byte, through
-    failures that pass. Raises nothing if the log can't be read: whoever looks now and then is
-    after the job's end, and the log goes on at the next look.
+    While the job runs these are the lines there are now; once it has ended, all to the last byte,
+    through failures that pass. Raises nothing if the log can't be read: the caller looks now and then
+    and waits for the job's end, and the log goes on at the next look.
 
     :param position: The byte that an earlier call returned, at first 0.
     """
-    timeout = min(cluster.request_timeout, _LONGEST_LOOK)
-    async with RayJobClient(replace(cluster, request_timeout=timeout), metrics=metrics) as client:
-        follower = LogFollower(
-            ClusterWatch(client, metrics=metrics),
-            emit=emit,
-            position=position,
-            logger=logger,
-            outages=OutageLog(logger, _PATIENCE_FOR_END),
-        )
-        try:
-            await (follower.drain(info) if info.is_terminal else follower.read_once(info))
-        except AirflowSynapseError as exc:
-            tell = logger.warning if info.is_terminal else logger.debug
-            tell("The log of Ray job %s can't be read: %s", info.job_id, exc)
-        finally:
-            follower.close()
-        return follower.position
+    follower = LogFollower(
+        watch,
+        emit=emit,
+        position=position,
+        logger=logger,
+        outages=OutageLog(logger, watch.pace.patience_for_end, backoff=watch.pace.backoff()),
+    )
+    try:
+        await (follower.drain(info) if info.is_terminal else follower.read_once(info))
+    except AirflowSynapseError as exc:
+        tell = logger.warning if info.is_terminal else logger.debug
+        tell("The log of Ray job %s can't be read: %s", info.job_id, exc)
+    finally:
+        follower.close()
+    return follower.position
 
 
 class _Patience:
     """How long it may fail to read the end of a log."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
         self._since: float | None = None
         self._tries = 0
 
@@ -370,7 +337,8 @@ class _Patience:
         if self._since is None:
             self._since = now
         self._tries += 1
-        return self._tries >= _TRIES_OF_END and now - self._since >= _PATIENCE_FOR_END
+        is_long = now - self._since >= self._pace.patience_for_end
+        return is_long and self._tries >= self._pace.tries_of_end
 
 
 def _reason(error: AirflowSynapseError) -> str:

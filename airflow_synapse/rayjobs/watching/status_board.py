@@ -12,14 +12,14 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayClusterUnreachableError
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 from airflow_synapse.rayjobs.reporting import OUTAGES, Metrics
+from airflow_synapse.rayjobs.watching.pace import Pace
 
 _SINGLE_LOOKS_AT_A_TIME = 8
 
@@ -34,10 +34,6 @@ _SHARE_OF_LISTS = 0.5
 
 _WORTH_IS_RECKONED_EVERY = 0.25
 """Seconds between two reckonings whether a list is worth it, which go through all looks."""
-
-_BYTES_PER_LOOK = 5_000
-"""Bytes of the list that cost a dashboard as much as one look: of Ray 2.60 a list of 1,000 jobs has
-530 kB and takes 340 ms, a look 3 ms."""
 
 _LIST_IS_TRIED_AGAIN_AFTER = 300.0
 """Seconds for which a list that was too expensive or could not be had is not asked for."""
@@ -62,7 +58,7 @@ class _Look:
     at: float
     answer: asyncio.Future[JobInfo]
     knows_of_outage: bool
-    backoff: Backoff = field(default_factory=lambda: Backoff())  # noqa: PLW0108  # tests replace it
+    backoff: Backoff
 
     def takes_answer_of(self, now: float) -> bool:
         """Return whether an answer that is at hand now will do, though it may be early."""
@@ -75,14 +71,14 @@ class StatusBoard:
     While the cluster is unreachable only one request at a time finds out whether it is back, with
     growing pauses, however many jobs are watched.
 
-    :param client: The cluster's client.
-    :param budget: How many requests a second may be sent.
+    :param api: The cluster's Jobs API.
+    :param pace: The pauses between tries to reach it.
     :param metrics: Where outages are counted.
     """
 
-    def __init__(self, client: RayJobClient, budget: RequestBudget, *, metrics: Metrics) -> None:
-        self._client = client
-        self._budget = budget
+    def __init__(self, api: JobsApi, *, pace: Pace, metrics: Metrics) -> None:
+        self._api = api
+        self._pace = pace
         self._metrics = metrics
         self._looks: dict[str, set[_Look]] = {}
         self._later: list[tuple[float, int, _Look]] = []
@@ -94,7 +90,7 @@ class StatusBoard:
         self._asking: set[asyncio.Task[object]] = set()
         self._failures = 0
         self._last_error: RayClusterUnreachableError | None = None
-        self._backoff = Backoff()
+        self._backoff = pace.backoff()
         self._looks_per_list = 1.0
         self._next_list_at = 0.0
 
@@ -105,10 +101,17 @@ class StatusBoard:
         :param patience: For how many seconds the caller, who knows that the cluster is unreachable,
             leaves it to this board to try again. None: the caller has to hear of an outage.
         :raises RayClusterUnreachableError: if the cluster is unreachable.
-        :raises AirflowSynapseError: what else :meth:`.RayJobClient.get_info` raises.
+        :raises AirflowSynapseError: what else :meth:`.JobsApi.get_info` raises.
         """
         loop = asyncio.get_running_loop()
-        look = _Look(job_id, loop.time(), at, loop.create_future(), patience is not None)
+        look = _Look(
+            job_id,
+            loop.time(),
+            at,
+            loop.create_future(),
+            patience is not None,
+            self._pace.backoff(),
+        )
         self._looks.setdefault(job_id, set()).add(look)
         self._queue(look)
         if self._running is None:
@@ -126,7 +129,7 @@ class StatusBoard:
 
     def hurry(self, job_id: str) -> None:
         """Look at the job now if there is a request to spare: something says that it may have ended."""
-        if self._budget.is_short or self._failures:
+        if self._api.budget.is_short or self._failures:
             return
         for look in self._looks.get(job_id, ()):
             look.at = asyncio.get_running_loop().time()
@@ -222,7 +225,6 @@ class StatusBoard:
     async def _look_at_one(self) -> None:
         if len(self._asking) >= _SINGLE_LOOKS_AT_A_TIME:
             await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
-        await self._budget.take(Lane.STATUS)
         for look in self._next_due():
             task: asyncio.Task[object] = asyncio.create_task(self._ask(look))
             self._asking.add(task)
@@ -232,7 +234,6 @@ class StatusBoard:
         """Find out whether the cluster is back, with one request."""
         if self._asking:
             await asyncio.wait(self._asking)
-        await self._budget.take(Lane.STATUS)
         for look in self._next_due():
             await self._ask(look)
         if self._failures >= _OUTAGE_AFTER and self._last_error is not None:
@@ -240,7 +241,7 @@ class StatusBoard:
 
     async def _ask(self, look: _Look) -> None:
         try:
-            info = await self._client.get_info(look.job_id)
+            info = await self._api.get_info(look.job_id)
         except RayClusterUnreachableError as error:
             await self._note_failure(look, error)
         except AirflowSynapseError as error:
@@ -253,17 +254,15 @@ class StatusBoard:
             _answer(look, info)
 
     async def _look_at_all(self) -> None:
-        await self._budget.take(Lane.STATUS)
         now = asyncio.get_running_loop().time()
         try:
-            jobs, size = await self._client.list_infos(self._looks)
+            jobs, cost = await self._api.list_infos(self._looks)
         except AirflowSynapseError:
             self._next_list_at = now + _LIST_IS_TRIED_AGAIN_AFTER
             return
         self._note_success()
-        self._looks_per_list = max(1.0, size / _BYTES_PER_LOOK)
-        self._budget.charge(Lane.STATUS, self._looks_per_list - 1.0)
-        self._next_list_at = now + self._looks_per_list / (self._budget.rate * _SHARE_OF_LISTS)
+        self._looks_per_list = cost
+        self._next_list_at = now + self._looks_per_list / (self._api.budget.rate * _SHARE_OF_LISTS)
         await self._answer_with(jobs)
 
     async def _answer_with(self, jobs: Mapping[str, JobInfo]) -> None:
@@ -273,7 +272,6 @@ class StatusBoard:
             info = jobs.get(look.job_id)
             if info is None:
                 if look.at <= now:
-                    await self._budget.take(Lane.STATUS)
                     await self._ask(look)
             elif info.is_terminal or look.takes_answer_of(now):
                 _answer(look, info)
@@ -317,7 +315,7 @@ class StatusBoard:
         """Return an error of its own for each: they are raised in different tasks."""
         reason = error.reason if error is not None else "it did not answer in time"
         retry_after = error.retry_after if error is not None else None
-        return self._client.unreachable(reason, look.job_id, retry_after)
+        return self._api.unreachable(reason, look.job_id, retry_after)
 
 
 def _answer(look: _Look, info: JobInfo) -> None:

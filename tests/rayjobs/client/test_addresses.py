@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import RayAddressError, RayJobSubmissionError
-from airflow_synapse.rayjobs.client.addresses import check_new_job_id, job_path, parse_dashboard_url
+from airflow_synapse.rayjobs.client.addresses import check_new_job_id, job_path, parse_address
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from airflow_synapse.rayjobs.client.addresses import check_new_job_id, job_path,
 )
 def test_dashboard_url_loses_only_its_trailing_slash(given_url: str, url: str) -> None:
     """A URL with host, port, prefix or IPv6 address stays as it is."""
-    assert parse_dashboard_url(given_url) == url
+    assert parse_address(given_url) == url
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_dashboard_url_loses_only_its_trailing_slash(given_url: str, url: str) -
 def test_what_is_no_dashboard_url_is_refused(url: object, told: str) -> None:
     """The error says what is wrong with the address and what one looks like."""
     with pytest.raises(RayAddressError, match=re.escape(told)) as caught:
-        parse_dashboard_url(url)  # type: ignore[arg-type]
+        parse_address(url)  # type: ignore[arg-type]
 
     assert "http://head-node:8265" in str(caught.value)
 
@@ -64,7 +64,7 @@ def test_what_is_no_dashboard_url_is_refused(url: object, told: str) -> None:
 def test_credentials_in_a_url_are_refused_and_not_repeated(url: str) -> None:
     """A password in the address shows up nowhere in the error."""
     with pytest.raises(RayAddressError) as caught:
-        parse_dashboard_url(url)
+        parse_address(url)
 
     assert "s3cret" not in str(caught.value) + repr(caught.value)
 

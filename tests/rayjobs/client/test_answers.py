@@ -13,8 +13,10 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs.client.answers import (
+    SUBMISSIONS,
     AbsentError,
     IdInUseError,
+    Question,
     location,
     refusal_told_by_ray,
     retry_after,
@@ -22,6 +24,8 @@ from airflow_synapse.rayjobs.client.answers import (
 )
 
 CLUSTER = "http://head:8265"
+SUBMISSION = Question("POST", SUBMISSIONS, "j", CLUSTER)
+LOOK = Question("GET", "/api/jobs/j", "j", CLUSTER)
 IN_USE = (
     "Traceback (most recent call last):\nValueError: Job with submission_id j already exists. "
     "Please use a different submission_id.\n"
@@ -45,7 +49,7 @@ def test_refusal_in_ray_s_words_is_understood(
     status: int, text: str, kind: type[Exception]
 ) -> None:
     """Ray answers 500 to most things; its text tells them apart."""
-    assert type(refusal_told_by_ray(status, text, "j", CLUSTER, is_submission=True)) is kind
+    assert type(refusal_told_by_ray(SUBMISSION, status, text)) is kind
 
 
 @pytest.mark.parametrize(
@@ -60,13 +64,13 @@ def test_refusal_in_ray_s_words_is_understood(
 )
 def test_refusal_in_other_words_is_not_ray_s(status: int, text: str) -> None:
     """A proxy's own 404 does not mean that a job is gone."""
-    assert refusal_told_by_ray(status, text, "j", CLUSTER) is None
+    assert refusal_told_by_ray(LOOK, status, text) is None
 
 
 def test_refused_job_is_told_in_ray_s_last_line() -> None:
     """Of a traceback of the head node only its last line is shown."""
     text = "Traceback (most recent call last):\n  File …\nTypeError: entrypoint must be a string\n"
-    error = refusal_told_by_ray(400, text, "j", CLUSTER, is_submission=True)
+    error = refusal_told_by_ray(SUBMISSION, 400, text)
 
     assert str(error) == (
         "The Ray job 'j' was not submitted on http://head:8265: Ray refused it: "

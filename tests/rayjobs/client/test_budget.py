@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
+from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget, shared_budget
 
 
 async def take_all(budget: RequestBudget, lane: Lane, count: int, order: list[Lane]) -> None:
@@ -43,7 +43,8 @@ async def test_lanes_share_by_weight() -> None:
     order: list[Lane] = []
     await budget.take(Lane.LOG)
 
-    await asyncio.gather(*(take_all(budget, lane, 70, order) for lane in Lane))
+    sharing = (Lane.END, Lane.STATUS, Lane.LOG)
+    await asyncio.gather(*(take_all(budget, lane, 70, order) for lane in sharing))
 
     first = order[:70]
     assert 37 <= first.count(Lane.END) <= 43
@@ -89,3 +90,31 @@ async def test_who_leaves_takes_nothing() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leaving
     await asyncio.wait_for(staying, 10)
+
+
+async def test_kill_goes_first() -> None:
+    """However many wait, the request that stops a job is the next to go out."""
+    budget = RequestBudget(200.0, burst=1)
+    order: list[Lane] = []
+    await budget.take(Lane.LOG)
+    waiting = [
+        asyncio.create_task(take_all(budget, lane, 20, order))
+        for lane in Lane
+        if lane is not Lane.KILL
+    ]
+    await asyncio.sleep(0)
+
+    await take_all(budget, Lane.KILL, 3, order)
+
+    assert order[:3] == [Lane.KILL] * 3
+    await asyncio.gather(*waiting)
+    assert len(order) == 3 + 20 * (len(Lane) - 1)
+
+
+async def test_sessions_with_one_address_share_a_budget() -> None:
+    """It is the cluster that is spared, whoever asks it; another rate or address is another budget."""
+    ours = shared_budget("http://head:8265", 10.0)
+
+    assert shared_budget("http://head:8265", 10.0) is ours
+    assert shared_budget("http://head:8266", 10.0) is not ours
+    assert shared_budget("http://head:8265", 20.0) is not ours

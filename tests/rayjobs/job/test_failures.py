@@ -13,8 +13,9 @@ from airflow_synapse.exceptions import (
     RayJobNotScheduledError,
     RayJobRuntimeEnvError,
     RayJobStoppedError,
+    RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs.job.failures import CAUSES, error_of
+from airflow_synapse.rayjobs.job.failures import CAUSES, error_of, still_running
 from airflow_synapse.rayjobs.models import STATUSES, JobInfo
 
 CLUSTER = "http://head:8265"
@@ -95,3 +96,16 @@ def test_command_that_is_too_long_is_no_fault_of_the_cluster() -> None:
     assert type(error) is RayJobEntrypointError
     assert "put what is large into a file of working_dir" in str(error)
     assert "another try may succeed" not in str(error)
+
+
+def test_job_that_could_not_be_stopped_is_told() -> None:
+    """A limit's error says so if the job may still run, and how to stop it."""
+    late = RayJobTimeoutError(
+        job_id="j", cluster=CLUSTER, reason="is late", hint="Raise it.", last_lines=["a"]
+    )
+
+    text = str(still_running(late))
+
+    assert "may still run" in text
+    assert f"ray job stop j --address {CLUSTER}" in text
+    assert "Raise it." in text

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
-from airflow_synapse.rayjobs.job import stopping
+from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.models import RayCluster
 from tests.support.faults import Answer, Hang
@@ -25,9 +25,9 @@ def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture
-async def client(stub: StubDashboard) -> AsyncIterator[RayJobClient]:
-    async with RayJobClient(RayCluster(stub.url, request_timeout=1.0)) as client:
-        yield client
+async def api(stub: StubDashboard) -> AsyncIterator[JobsApi]:
+    async with jobs_api(RayCluster(stub.url, request_timeout=1.0)) as api:
+        yield api
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -35,12 +35,12 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_running_job_is_stopped(
-    stub: StubDashboard, client: RayJobClient, caplog: pytest.LogCaptureFixture
+    stub: StubDashboard, api: JobsApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is seen to be stopped, and that is said."""
     stub.add_job("j", runtime=NEVER)
 
-    assert await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
+    assert await stop_and_tell(api, "j", logger=LOGGER, notice_after=60.0)
 
     assert stub.jobs["j"].status == "STOPPED"
     assert "Ray job j was stopped." in caplog.text
@@ -50,7 +50,7 @@ async def test_running_job_is_stopped(
 @pytest.mark.parametrize("fault", [Answer(503), Hang()])
 async def test_dashboard_that_is_down_for_a_while_is_waited_for(
     stub: StubDashboard,
-    client: RayJobClient,
+    api: JobsApi,
     caplog: pytest.LogCaptureFixture,
     fault: Answer | Hang,
 ) -> None:
@@ -58,7 +58,7 @@ async def test_dashboard_that_is_down_for_a_while_is_waited_for(
     stub.add_job("j", runtime=NEVER)
     stub.inject(fault, times=2)
 
-    assert await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
+    assert await stop_and_tell(api, "j", logger=LOGGER, notice_after=60.0)
 
     assert stub.jobs["j"].status == "STOPPED"
     assert "if no later line tells of the end of Ray job j, stop it with" in caplog.text
@@ -66,17 +66,16 @@ async def test_dashboard_that_is_down_for_a_while_is_waited_for(
 
 async def test_job_that_can_t_be_stopped_is_named(
     stub: StubDashboard,
-    client: RayJobClient,
+    api: JobsApi,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a bounded time the log names the job that is left behind, and why."""
-    monkeypatch.setattr(stopping, "_PATIENCE", 0.2)
     stub.add_job("j", runtime=NEVER)
     stub.inject(Answer(503), times=None)
 
-    assert not await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
+    is_stopped = await stop_and_tell(api, "j", logger=LOGGER, notice_after=60.0, patience=0.2)
 
+    assert not is_stopped
     assert len(errors(caplog)) == 1
     assert "Ray job j may be left behind" in errors(caplog)[0]
     assert "503" in errors(caplog)[0]
@@ -84,13 +83,13 @@ async def test_job_that_can_t_be_stopped_is_named(
 
 async def test_job_is_named_before_airflow_kills_the_process(
     stub: StubDashboard,
-    client: RayJobClient,
+    api: JobsApi,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What to do by hand stands in the log while the stop is still being tried."""
     stub.add_job("j", runtime=NEVER)
     stub.inject(Hang(), times=None)
-    stopped = asyncio.create_task(stop_and_tell(client, "j", logger=LOGGER, notice_after=0.05))
+    stopped = asyncio.create_task(stop_and_tell(api, "j", logger=LOGGER, notice_after=0.05))
 
     while not errors(caplog):
         await asyncio.sleep(0.01)
@@ -102,20 +101,20 @@ async def test_job_is_named_before_airflow_kills_the_process(
 
 
 async def test_job_that_waits_for_resources_is_named(
-    stub: StubDashboard, client: RayJobClient, caplog: pytest.LogCaptureFixture
+    stub: StubDashboard, api: JobsApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ray says that it stopped such a job, and leaves it: that is said plainly."""
     stub.add_job("j", pending=NEVER, stop_delay=NEVER)
 
-    assert not await stop_and_tell(client, "j", logger=LOGGER, notice_after=60.0)
+    assert not await stop_and_tell(api, "j", logger=LOGGER, notice_after=60.0)
 
     assert "still PENDING" in errors(caplog)[0]
 
 
 async def test_job_that_is_gone_needs_no_stop(
-    client: RayJobClient, caplog: pytest.LogCaptureFixture
+    api: JobsApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is nothing left that could run."""
-    assert await stop_and_tell(client, "nobody", logger=LOGGER, notice_after=60.0)
+    assert await stop_and_tell(api, "nobody", logger=LOGGER, notice_after=60.0)
 
     assert "is gone, so there is nothing to stop" in caplog.text

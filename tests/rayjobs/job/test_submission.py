@@ -18,7 +18,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.client.dashboard import RayJobClient
+from airflow_synapse.rayjobs.client.factory import jobs_api
 from airflow_synapse.rayjobs.job.stopping import stop
 from airflow_synapse.rayjobs.job.submission import submit
 from airflow_synapse.rayjobs.models import JobSpec, RayCluster
@@ -107,11 +107,11 @@ def test_foreign_job_under_the_id_conflicts(stub_dashboard: StubDashboard) -> No
 
 async def test_submission_tells_whether_it_started_the_job(stub_dashboard: StubDashboard) -> None:
     """The first call starts the job, the second finds it, and a lost answer counts as started."""
-    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
-        assert await submit(client, JobSpec("true"), "first") is True
-        assert await submit(client, JobSpec("true"), "first") is False
+    async with jobs_api(RayCluster(stub_dashboard.url)) as api:
+        assert await submit(api, JobSpec("true"), "first") is True
+        assert await submit(api, JobSpec("true"), "first") is False
         stub_dashboard.inject(LoseAnswer(), route=routes.SUBMIT)
-        assert await submit(client, JobSpec("true"), "second") is True
+        assert await submit(api, JobSpec("true"), "second") is True
 
     assert list(stub_dashboard.jobs) == ["first", "second"]
 
@@ -126,8 +126,8 @@ async def test_any_row_of_faults_starts_one_job(stub_dashboard: StubDashboard, s
         stub_dashboard.inject(chance.choice(faults), route=route)
     stub_dashboard.script(runtime=NEVER)
 
-    async with RayJobClient(RayCluster(stub_dashboard.url, request_timeout=20.0)) as client:
-        await submit(client, JobSpec("true"), "the-id")
+    async with jobs_api(RayCluster(stub_dashboard.url, request_timeout=20.0)) as api:
+        await submit(api, JobSpec("true"), "the-id")
 
     assert list(stub_dashboard.jobs) == ["the-id"]
 
@@ -138,9 +138,9 @@ async def test_refused_connection_is_told_at_once(stub_dashboard: StubDashboard)
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     began = time.monotonic()
 
-    async with RayJobClient(RayCluster(url, request_timeout=20.0)) as client:
+    async with jobs_api(RayCluster(url, request_timeout=20.0)) as api:
         with pytest.raises(RayClusterUnreachableError, match="refused"):
-            await submit(client, JobSpec("true"), "the-id")
+            await submit(api, JobSpec("true"), "the-id")
 
     assert time.monotonic() - began < 2
 
@@ -152,9 +152,9 @@ async def test_server_that_hangs_at_the_submission_ends_in_time(
     stub_dashboard.inject(Hang(), times=None)
     began = time.monotonic()
 
-    async with RayJobClient(RayCluster(stub_dashboard.url, request_timeout=0.5)) as client:
+    async with jobs_api(RayCluster(stub_dashboard.url, request_timeout=0.5)) as api:
         with pytest.raises(RayClusterUnreachableError, match="Job the-id may still be running"):
-            await submit(client, JobSpec("true"), "the-id")
+            await submit(api, JobSpec("true"), "the-id")
 
     assert time.monotonic() - began < 1
 
@@ -162,10 +162,10 @@ async def test_server_that_hangs_at_the_submission_ends_in_time(
 async def test_stop_is_confirmed(stub_dashboard: StubDashboard) -> None:
     """Ray's answer to a stop is a request taken; it is over once the job is STOPPED."""
     stub_dashboard.add_job("j", runtime=NEVER, stop_delay=0.5)
-    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
-        assert await stop(client, "j") is True
-        assert (await client.get_info("j")).status == "STOPPED"
-        assert await stop(client, "j") is False
+    async with jobs_api(RayCluster(stub_dashboard.url)) as api:
+        assert await stop(api, "j") is True
+        assert (await api.get_info("j")).status == "STOPPED"
+        assert await stop(api, "j") is False
 
     assert stub_dashboard.count(routes.STOP) == 1
 
@@ -176,8 +176,8 @@ async def test_job_that_ends_while_it_is_stopped_was_not_stopped(
     """If the job succeeds before the stop takes hold, it was not stopped."""
     stub_dashboard.add_job("j", runtime=0.3, stop_delay=5.0)
 
-    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
-        assert await stop(client, "j") is False
+    async with jobs_api(RayCluster(stub_dashboard.url)) as api:
+        assert await stop(api, "j") is False
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,13 @@ async def test_job_that_does_not_stop_is_told(
     """A job that goes on after the request timeout is an error that says in which state it is."""
     stub_dashboard.add_job("j", **script)
 
-    async with RayJobClient(RayCluster(stub_dashboard.url, request_timeout=0.7)) as client:
+    async with jobs_api(RayCluster(stub_dashboard.url, request_timeout=0.7)) as api:
         with pytest.raises(RayJobTimeoutError, match=re.escape(told)):
-            await stop(client, "j")
+            await stop(api, "j")
 
 
 async def test_unknown_job_can_not_be_stopped(stub_dashboard: StubDashboard) -> None:
     """Stopping a job that is gone says that it is gone."""
-    async with RayJobClient(RayCluster(stub_dashboard.url)) as client:
+    async with jobs_api(RayCluster(stub_dashboard.url)) as api:
         with pytest.raises(RayJobNotFoundError, match="nobody"):
-            await stop(client, "nobody")
+            await stop(api, "nobody")

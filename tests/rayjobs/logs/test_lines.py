@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
-from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_synapse.rayjobs.logs import lines as log_lines
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
 
 MAX = 40
@@ -42,13 +40,6 @@ any_log = st.tuples(st.lists(st.one_of(ended_line, progress_bar), max_size=8), p
 cuts = st.lists(st.integers(0, 400), max_size=12)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short_lines() -> Iterator[None]:
-    """Lines are cut soon, so that examples may be small."""
-    with patch.object(log_lines, "MAX_LINE_BYTES", MAX):
-        yield
-
-
 def chunks(data: bytes, at: Iterable[int]) -> list[bytes]:
     """Cut ``data`` at these places."""
     places = [0, *sorted(min(place, len(data)) for place in at), len(data)]
@@ -57,7 +48,7 @@ def chunks(data: bytes, at: Iterable[int]) -> list[bytes]:
 
 def lines_of(parts: Iterable[bytes], *, seconds_apart: float = 0.0) -> list[str]:
     """Return what an assembler makes of these chunks, the end of the log included."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     lines: list[str] = []
     for number, part in enumerate(parts):
         lines += assembler.feed(part, number * seconds_apart)
@@ -119,11 +110,11 @@ def test_resuming_at_position_loses_and_repeats_nothing(
     data: bytes, at: list[int], stop: int
 ) -> None:
     """A reader that goes on at another's position yields exactly the lines that are missing."""
-    first = LineAssembler()
+    first = LineAssembler(longest=MAX)
     lines: list[str] = []
     for part in chunks(data[:stop], at):
         lines += first.feed(part, 0.0)
-    second = LineAssembler(first.position)
+    second = LineAssembler(first.position, longest=MAX)
     lines += second.feed(data[second.received :], 0.0) + second.flush()
 
     assert lines == lines_of([data])
@@ -137,11 +128,11 @@ def test_resuming_at_position_loses_and_repeats_nothing(
 @example(b"\r\r\r\n", [2], 3)
 def test_resuming_inside_a_progress_bar_is_as_exact(data: bytes, at: list[int], stop: int) -> None:
     """Also the newline after a bar whose last state is out comes to no line of its own."""
-    first = LineAssembler()
+    first = LineAssembler(longest=MAX)
     lines: list[str] = []
     for number, part in enumerate(chunks(data[:stop], at)):
         lines += first.feed(part, number * 10.0) + first.tick(number * 10.0)
-    second = LineAssembler(first.position)
+    second = LineAssembler(first.position, longest=MAX)
     lines += second.feed(data[second.received :], 0.0) + second.flush()
 
     assert without_states(lines) == without_states(lines_of([data]))
@@ -150,7 +141,7 @@ def test_resuming_inside_a_progress_bar_is_as_exact(data: bytes, at: list[int], 
 @given(any_log, cuts)
 def test_position_never_goes_back(data: bytes, at: list[int]) -> None:
     """The position only grows, never passes what came in, and ends at the end."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     seen = 0
     for part in chunks(data, at):
         assembler.feed(part, 0.0)
@@ -166,7 +157,7 @@ def test_progress_bar_becomes_at_most_a_line_a_second(
     states: list[tuple[bytes, float]], ends_with_return: bool
 ) -> None:
     """However fast a bar is drawn, it shows once a second, and its last state always shows."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     now = 0.0
     shown: list[tuple[float, str]] = []
     for text, pause in states:
@@ -182,7 +173,7 @@ def test_progress_bar_becomes_at_most_a_line_a_second(
 
 def test_last_state_shows_when_its_time_has_come() -> None:
     """A state that is held back comes out by itself, and its newline makes no empty line."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     assembler.feed(b"1%\r2%\r", now=0.0)
     assembler.feed(b"3%\r", now=0.2)
 
@@ -196,7 +187,7 @@ def test_last_state_shows_when_its_time_has_come() -> None:
 
 def test_carriage_return_at_the_end_of_a_chunk_is_no_progress_yet() -> None:
     r"""A ``\r`` whose ``\n`` is still on its way ends an ordinary line."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
 
     assert assembler.feed(b"one\r", now=5.0) == []
     assert assembler.feed(b"\ntwo\n", now=5.1) == ["one", "two"]
@@ -228,7 +219,7 @@ def test_long_line_without_end_is_cut_too() -> None:
 
 def test_line_without_end_takes_no_more_memory_than_the_limit() -> None:
     """64 MiB without a newline leave no trace in memory."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     chunk = b"x" * 65536
     tracemalloc.start()
     try:
@@ -244,7 +235,7 @@ def test_line_without_end_takes_no_more_memory_than_the_limit() -> None:
 
 def test_progress_bar_takes_no_more_memory_than_its_states() -> None:
     """A bar that is drawn for hours without a newline is forgotten state by state."""
-    assembler = LineAssembler()
+    assembler = LineAssembler(longest=MAX)
     for number in range(10_000):
         assembler.feed(b"\r%5d" % number, now=number * 0.001)
 

@@ -43,7 +43,7 @@ async def test_other_credentials_share_nothing(other: RayCluster) -> None:
     """A session holds credentials, so it serves only those who have the same."""
     async with shared_watch(RayCluster(URL)) as ours, shared_watch(other) as theirs:
         assert theirs is not ours
-        assert theirs.client is not ours.client
+        assert theirs.api is not ours.api
 
 
 async def test_other_limits_have_a_budget_of_their_own() -> None:
@@ -52,8 +52,8 @@ async def test_other_limits_have_a_budget_of_their_own() -> None:
         shared_watch(RayCluster(URL), WatchLimits(7.0)) as slow,
         shared_watch(RayCluster(URL)) as usual,
     ):
-        assert slow.budget.rate == 7.0
-        assert usual.budget.rate > 7.0
+        assert slow.api.budget.rate == 7.0
+        assert usual.api.budget.rate > 7.0
 
 
 async def test_nothing_is_left_when_nobody_watches(stub: StubDashboard) -> None:
@@ -66,11 +66,11 @@ async def test_nothing_is_left_when_nobody_watches(stub: StubDashboard) -> None:
             await stack.enter_async_context(shared_watch(RayCluster(stub.url))) for _ in range(3)
         ]
         await watches[0].board.look("j", at=0.0)
-        client = watches[0].client
+        connections = watches[0].api._session._dashboard
 
     ours = [task for task in asyncio.all_tasks() - before if "airflow_synapse" in repr(task)]
     assert ours == []
-    assert client._session is None
+    assert connections.closed
 
 
 async def test_watch_that_closes_while_it_waits_leaves_no_task(stub: StubDashboard) -> None:

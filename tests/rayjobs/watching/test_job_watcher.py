@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,16 +18,13 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.rayjobs import patience as outages
-from airflow_synapse.rayjobs.logs import reading as log_reading
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.patience import Backoff
-from airflow_synapse.rayjobs.watching import job_watcher, log_follower, status_board
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
 from tests.support import stub_dashboard as routes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Answer, Hang
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -35,22 +33,15 @@ FAST = WatchLimits(requests_per_second=1000.0)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Pauses are short, and no agent is remembered from another test."""
-    monkeypatch.setattr(job_watcher, "_EAGER_POLL", 0.03)
-    monkeypatch.setattr(outages, "Backoff", lambda cap: Backoff(first=0.03, cap=0.06))
-    for module in (job_watcher, status_board):
-        monkeypatch.setattr(module, "Backoff", lambda: Backoff(first=0.03, cap=0.06))
-    monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
-    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
-    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_reading, "_unusable_agents", {})
+def messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
 
 
 @pytest.fixture
 async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
-    async with shared_watch(RayCluster(stub.url, request_timeout=2.0), FAST) as watch:
+    async with shared_watch(
+        RayCluster(stub.url, request_timeout=2.0), FAST, pace=FAST_PACE
+    ) as watch:
         yield watch
 
 
@@ -167,7 +158,9 @@ async def test_outage_is_told_once_and_loses_nothing(
     job = stub_dashboard.add_job("j", runtime=NEVER, has_header=False)
     lines = Lines()
     with FaultProxy(stub_dashboard.url) as proxy:
-        async with shared_watch(RayCluster(proxy.url, request_timeout=0.5), FAST) as watch:
+        async with shared_watch(
+            RayCluster(proxy.url, request_timeout=0.5), FAST, pace=FAST_PACE
+        ) as watch:
             watching = asyncio.create_task(a_watcher(watch, lines).watch())
             for number in range(30):
                 job.append(b"line %d\n" % number)
@@ -202,7 +195,9 @@ async def test_passing_failure_of_the_status_is_outlasted(
     stub.add_job("j", runtime=0.2)
     stub.inject(fault, times=2, route=routes.GET_JOB)
 
-    async with shared_watch(RayCluster(stub.url, request_timeout=0.2), FAST) as watch:
+    async with shared_watch(
+        RayCluster(stub.url, request_timeout=0.2), FAST, pace=FAST_PACE
+    ) as watch:
         assert (await a_watcher(watch).watch()).status == "SUCCEEDED"
 
 
@@ -255,11 +250,10 @@ async def test_refused_credentials_end_the_watch_at_once(
 async def test_log_route_alone_decides_nothing(
     stub: StubDashboard,
     watch: ClusterWatch,
-    monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
     """A proxy that does not pass the log ends no watch, neither while the job runs nor after."""
-    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    watch.pace = replace(FAST_PACE, patience_for_end=0.2)
     stub.add_job("j", runtime=0.3, log=((0.0, b"one\n"),))
     stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
     stub.inject(Answer(status), times=None, route=routes.LOGS)
@@ -394,9 +388,9 @@ async def test_cancelled_watch_leaves_nothing_behind(stub: StubDashboard) -> Non
     assert stub.count(routes.STOP) == 0
 
 
-async def test_pace_slows_down(stub: StubDashboard, watch: ClusterWatch, monkeypatch) -> None:
+async def test_pace_slows_down(stub: StubDashboard, watch: ClusterWatch) -> None:
     """Right after the beginning the status is asked for often, and never more than needed later."""
-    monkeypatch.setattr(job_watcher, "_EAGERNESS", 10.0)
+    watch.pace = replace(FAST_PACE, eagerness=10.0)
     job = stub.add_job("j", runtime=NEVER)
     watcher = JobWatcher(
         watch, "j", options=WatchOptions(poll_interval=0.2), emit=Lines().emit, logger=LOGGER

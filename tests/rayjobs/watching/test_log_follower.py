@@ -6,20 +6,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.logs import reading as log_reading
 from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.patience import Backoff, OutageLog
-from airflow_synapse.rayjobs.watching import log_follower
+from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, CutBody, Reset
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -29,18 +29,11 @@ LINES = [f"line {number}" for number in range(500)]
 LOG = "".join(f"{line}\n" for line in LINES).encode()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are short, and no agent is remembered from another test."""
-    monkeypatch.setattr(log_follower, "Backoff", lambda first, cap: Backoff(0.03, 0.06))
-    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
-    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_reading, "_unusable_agents", {})
-
-
 @pytest.fixture
 async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
-    async with shared_watch(RayCluster(stub.url, request_timeout=2.0), FAST) as watch:
+    async with shared_watch(
+        RayCluster(stub.url, request_timeout=2.0), FAST, pace=FAST_PACE
+    ) as watch:
         yield watch
 
 
@@ -81,7 +74,7 @@ async def test_lines_come_while_the_job_runs(
 ) -> None:
     """What a running job prints comes soon, each line once."""
     job = stub.add_job("j", runtime=NEVER)
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
     reader = Reader(watch)
 
     async with reader.following(info):
@@ -105,7 +98,7 @@ async def test_connections_that_break_lose_and_repeat_nothing(
 ) -> None:
     """However often a read breaks off, every line comes once and in order."""
     job = stub.add_job("j", log=((0.0, LOG[:2000]),), runtime=NEVER, has_header=False)
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
     reader = Reader(watch)
     # Over the dashboard a read starts from byte 0, so a cut that never moves would never end.
     stub.inject(fault, times=6, route=way)
@@ -124,7 +117,7 @@ async def test_follower_goes_on_at_the_position_of_another(
 ) -> None:
     """A watch that moves to another process loses and repeats nothing."""
     job = stub.add_job("j", log=((0.0, LOG[:2345]),), runtime=NEVER, has_header=False)
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
     first = Reader(watch)
     async with first.following(info):
         await first.wait_for(lambda: len(first.lines) > 100)
@@ -132,7 +125,7 @@ async def test_follower_goes_on_at_the_position_of_another(
     job.finish()
 
     second = Reader(watch, first.follower.position)
-    await second.follower.drain(await watch.client.get_info("j"))
+    await second.follower.drain(await watch.api.get_info("j"))
 
     assert first.lines + second.lines == LINES
 
@@ -146,7 +139,7 @@ async def test_drain_reads_to_the_last_byte(
     stub.inject(Answer(503), route=way)
     reader = Reader(watch)
 
-    await reader.follower.drain(await watch.client.get_info("j"))
+    await reader.follower.drain(await watch.api.get_info("j"))
 
     assert reader.lines == [*LINES, "no newline"]
     assert list(reader.follower.last_lines) == reader.lines[-20:]
@@ -155,7 +148,7 @@ async def test_drain_reads_to_the_last_byte(
 async def test_drain_gives_up_in_time(stub: StubDashboard, watch: ClusterWatch) -> None:
     """A cluster that is away for too long is an outage, not an empty log."""
     stub.add_job("j", log=((0.0, LOG),))
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
     stub.inject(Answer(503), times=None)
     reader = Reader(watch, patience=0.1)
 
@@ -168,17 +161,16 @@ async def test_drain_leaves_out_what_alone_can_t_be_read(
     stub: StubDashboard,
     watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
     """While the status route answers, a log that can't be read is a warning that says why."""
-    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.2)
+    watch.pace = replace(FAST_PACE, patience_for_end=0.2)
     stub.add_job("j", log=((0.0, LOG),))
     stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
     stub.inject(Answer(status), times=None, route=routes.LOGS)
     reader = Reader(watch)
 
-    await reader.follower.drain(await watch.client.get_info("j"))
+    await reader.follower.drain(await watch.api.get_info("j"))
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -187,16 +179,14 @@ async def test_drain_leaves_out_what_alone_can_t_be_read(
     assert reader.lines == []
 
 
-async def test_drain_outlasts_what_comes_on(
-    stub: StubDashboard, watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_drain_outlasts_what_comes_on(stub: StubDashboard, watch: ClusterWatch) -> None:
     """However often a log breaks off, as long as each read brings more of it none is left out."""
-    monkeypatch.setattr(log_follower, "_PATIENCE_FOR_END", 0.0)
+    watch.pace = replace(FAST_PACE, patience_for_end=0.0)
     stub.add_job("j", log=((0.0, LOG),), has_header=False)
     stub.inject(CutBody(500), times=8, route=routes.AGENT_LOG)
     reader = Reader(watch)
 
-    await reader.follower.drain(await watch.client.get_info("j"))
+    await reader.follower.drain(await watch.api.get_info("j"))
 
     assert reader.lines == LINES
 
@@ -206,44 +196,48 @@ async def test_log_that_alone_can_t_be_read_is_told_once(
     stub: StubDashboard,
     watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
     """While only the log is out of reach, one line says so, and one when it goes on."""
-    monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.05)
+    watch.pace = replace(FAST_PACE, log_failing_is_news_after=0.05)
     caplog.set_level(logging.INFO)
     stub.add_job("j", runtime=NEVER, log=((0.0, b"one\n"),), has_header=False)
     stub.inject(Answer(status), times=None, route=routes.LOGS)
     stub.inject(Answer(status), times=None, route=routes.AGENT_LOG)
     reader = Reader(watch)
-    following = asyncio.create_task(reader.follower.follow(await watch.client.get_info("j")))
+    following = asyncio.create_task(reader.follower.follow(await watch.api.get_info("j")))
 
-    while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < 4:
+    def texts() -> list[str]:
+        return [record.getMessage() for record in caplog.records]
+
+    while not any("for the time being" in text for text in texts()):
+        await asyncio.sleep(0.01)
+    reads = stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG)
+    while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < reads + 2:
         await asyncio.sleep(0.01)
     stub.heal()
     await reader.wait_for(lambda: reader.lines == ["one"])
-    await asyncio.sleep(0.05)
+    while not any("goes on after" in text for text in texts()):
+        await asyncio.sleep(0.01)
     following.cancel()
 
-    texts = [record.getMessage() for record in caplog.records]
-    assert sum(f"read for the time being: it answered {status}" in text for text in texts) == 1
-    assert sum("The log of Ray job j goes on after" in text for text in texts) == 1
+    assert sum(f"read for the time being: it answered {status}" in text for text in texts()) == 1
+    assert sum("The log of Ray job j goes on after" in text for text in texts()) == 1
 
 
 async def test_outage_of_the_cluster_is_not_told_again_for_the_log(
     stub: StubDashboard,
     watch: ClusterWatch,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the status watch has told already is no news of the log."""
-    monkeypatch.setattr(log_follower, "_FAILING_IS_NEWS_AFTER", 0.0)
+    watch.pace = replace(FAST_PACE, log_failing_is_news_after=0.0)
     stub.add_job("j", runtime=NEVER)
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
     stub.inject(Answer(503), times=None)
     reader = Reader(watch)
     with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-        error = watch.client.unreachable("it answered 503")
+        error = watch.api.unreachable("it answered 503")
         await asyncio.wait_for(reader.outages.wait_out(error), 0.01)
     following = asyncio.create_task(reader.follower.follow(info))
 
@@ -267,7 +261,7 @@ async def test_log_that_is_gone_is_a_warning(
     )
     reader = Reader(watch)
 
-    await reader.follower.drain(await watch.client.get_info("j"))
+    await reader.follower.drain(await watch.api.get_info("j"))
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -284,7 +278,7 @@ async def test_log_that_seems_empty_is_looked_at_again(
     stub.add_job("j", log=((0.0, b"one\n"),), has_header=False)
     reader = Reader(watch)
 
-    await reader.follower.drain(await watch.client.get_info("j"))
+    await reader.follower.drain(await watch.api.get_info("j"))
 
     assert reader.lines == ["one"]
 
@@ -295,26 +289,23 @@ async def test_job_that_never_ran_shows_ray_s_message(
     """A job without a node has no log; what Ray says stands in for it."""
     stub.add_job("j", status="FAILED", ever_ran=False, message="one\ntwo", error_type="X")
     reader = Reader(watch)
-    info = await watch.client.get_info("j")
+    info = await watch.api.get_info("j")
 
     await reader.follower.drain(info)
 
     assert reader.lines == ["one", "two"]
-    assert await read_last_lines(watch.client, info) == ["one", "two"]
+    assert await read_last_lines(watch.api, info) == ["one", "two"]
     assert stub.count(routes.LOGS) == stub.count(routes.AGENT_LOG) == 0
 
 
-async def test_held_back_progress_shows_by_itself(
-    stub: StubDashboard, watch: ClusterWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_held_back_progress_shows_by_itself(stub: StubDashboard, watch: ClusterWatch) -> None:
     """The last state of a bar that stands still comes out without another byte."""
-    monkeypatch.setattr("airflow_synapse.rayjobs.logs.lines.PROGRESS_INTERVAL", 0.1)
-    monkeypatch.setattr(log_follower, "PROGRESS_INTERVAL", 0.1)
+    watch.pace = replace(FAST_PACE, progress_interval=0.1)
     job = stub.add_job("j", runtime=NEVER, has_header=False)
     job.append(b"10%\r20%\r")
     reader = Reader(watch)
 
-    async with reader.following(await watch.client.get_info("j")):
+    async with reader.following(await watch.api.get_info("j")):
         await reader.wait_for(lambda: "20%" in reader.lines)
 
     assert reader.lines in (["20%"], ["10%", "20%"])
@@ -340,8 +331,8 @@ async def test_big_log_leaves_the_event_loop_to_others(
             await asyncio.sleep(0.001)
             gaps.append(loop.time() - before)
 
-    async with shared_watch(RayCluster(stub_dashboard.url), FAST) as watch:
-        info = await watch.client.get_info("j")
+    async with shared_watch(RayCluster(stub_dashboard.url), FAST, pace=FAST_PACE) as watch:
+        info = await watch.api.get_info("j")
         follower = LogFollower(
             watch, emit=count, position=0, logger=LOGGER, outages=OutageLog(LOGGER, 20.0)
         )

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_synapse.rayjobs.client.budget import Lane
-from airflow_synapse.rayjobs.logs import reading as log_reading
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.reporting import LOG_BYTES
-from airflow_synapse.rayjobs.watching import log_follower
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
 from tests.rayjobs.watching.test_status_board import Counts
@@ -30,10 +28,7 @@ LOGGER = logging.getLogger("the task's log")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(log_follower, "_MIN_PAUSE", 0.02)
-    monkeypatch.setattr(log_follower, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(log_reading, "_unusable_agents", {})
+def messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
 
 
@@ -52,10 +47,10 @@ class Log:
         self.lines += lines
 
     async def follow(self) -> None:
-        await self.follower.follow(await self._watch.client.get_info(self._job_id))
+        await self.follower.follow(await self._watch.api.get_info(self._job_id))
 
     async def drain(self) -> None:
-        await self.follower.drain(await self._watch.client.get_info(self._job_id))
+        await self.follower.drain(await self._watch.api.get_info(self._job_id))
 
 
 async def test_jobs_take_turns_where_streams_are_few(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,16 +14,16 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
 )
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.patience import Backoff
 from airflow_synapse.rayjobs.reporting import OUTAGES, REQUESTS
-from airflow_synapse.rayjobs.watching import status_board
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
 MANY = 200
+PACE = replace(FAST_PACE, first_retry=0.05, longest_retry=0.1)
 
 
 class Counts:
@@ -45,14 +46,11 @@ def counts() -> Counts:
 
 
 @pytest.fixture
-async def watch(
-    stub: StubDashboard, counts: Counts, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[ClusterWatch]:
+async def watch(stub: StubDashboard, counts: Counts) -> AsyncIterator[ClusterWatch]:
     """A cluster's watch with a large budget and short pauses."""
-    monkeypatch.setattr(status_board, "Backoff", lambda: Backoff(first=0.05, cap=0.1))
     cluster = RayCluster(stub.url, request_timeout=5.0)
     limits = WatchLimits(requests_per_second=5000.0)
-    async with shared_watch(cluster, limits, metrics=counts) as watch:
+    async with shared_watch(cluster, limits, pace=PACE, metrics=counts) as watch:
         yield watch
 
 

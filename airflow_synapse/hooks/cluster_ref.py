@@ -1,0 +1,65 @@
+"""Where a cluster is, as DAGs and commands say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from airflow.sdk import BaseHook
+
+from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.version_compat import aget_connection, connection_on_api_server
+
+DEFAULT_CONN_ID = "ray_default"
+
+
+@dataclass(frozen=True)
+class ClusterRef:
+    """Where a Ray cluster is: the name of an Airflow connection.
+
+    It holds neither an address nor a secret, so it may be kept and shown. Ask it for these whenever they
+    are needed, as they may have changed.
+
+    :param ray_conn_id: The connection, of type ``ray``.
+    """
+
+    ray_conn_id: str = DEFAULT_CONN_ID
+
+    @classmethod
+    def of_fields(cls, values: Mapping[str, Any]) -> ClusterRef | None:
+        """Return where the cluster is by the rendered fields of a task, None if they do not say."""
+        conn_id = values.get("ray_conn_id")
+        return cls(conn_id) if isinstance(conn_id, str) and conn_id else None
+
+    def __str__(self) -> str:
+        return self.ray_conn_id
+
+    def arguments(self) -> dict[str, Any]:
+        """Return it as arguments of an operator, a sensor, a trigger or a hook."""
+        return asdict(self)
+
+    def resolve(self) -> RayConnection:
+        """Return how the cluster is reached now, in a task, a command or a script.
+
+        :raises RayAddressError: if the connection can't be used.
+        :raises AirflowNotFoundException: if there is no such connection.
+        """
+        return read_connection(BaseHook.get_connection(self.ray_conn_id))
+
+    async def aresolve(self) -> RayConnection:
+        """Return how the cluster is reached now, in the triggerer; raises what :meth:`resolve` does."""
+        return read_connection(await aget_connection(self.ray_conn_id))
+
+    def resolve_on_api_server(self, *, dag_id: str) -> RayConnection | None:
+        """Return how the cluster is reached now, on the API server; None without such a connection.
+
+        :param dag_id: The DAG whose task asks: connections may belong to a team.
+        :raises RayAddressError: if the connection can't be used.
+        """
+        conn = connection_on_api_server(self.ray_conn_id, dag_id=dag_id)
+        return None if conn is None else read_connection(conn)
+
+
+CLUSTER_FIELDS = tuple(field.name for field in fields(ClusterRef))
+"""The fields of operators and sensors that say where their cluster is."""

@@ -1,0 +1,119 @@
+"""What can be asked of a cluster about jobs, whatever way leads there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
+from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.reporting import UploadProgress
+
+
+class JobsApi(Protocol):
+    """One cluster's Jobs API, asked over one session.
+
+    Use it as an async context manager, or call :meth:`close`. All methods raise
+    :class:`RayClusterUnreachableError` where another try may succeed,
+    :class:`~airflow_synapse.exceptions.RayAuthenticationError` where the credentials are refused and
+    :class:`~airflow_synapse.exceptions.RayAddressError` where only a person can mend the address.
+    """
+
+    @property
+    def cluster(self) -> RayCluster:
+        """The cluster that is asked."""
+
+    @property
+    def budget(self) -> RequestBudget:
+        """What all requests to the cluster on this event loop share."""
+
+    def in_lane(self, lane: Lane) -> JobsApi:
+        """Return the same API whose requests count for another lane. It shares the session."""
+
+    async def __aenter__(self) -> JobsApi: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    async def close(self) -> None:
+        """Close the connections. May be called twice."""
+
+    # Jobs
+
+    async def get_version(self) -> Mapping[str, Any]:
+        """Return the cluster's answer to ``GET /api/version``, with ``ray_version``."""
+
+    async def get_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo:
+        """Return what the cluster knows about the job.
+
+        :param timeout: Seconds, by default the cluster's ``request_timeout``.
+        :raises RayJobNotFoundError: if it does not know the job.
+        """
+
+    async def find_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo | None:
+        """Return what the cluster knows about the job, None if nothing."""
+
+    async def list_jobs(self) -> list[JobInfo]:
+        """Return all submission jobs that the cluster remembers."""
+
+    async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
+        """Return what the list of all jobs says about some of them, and the looks that the list cost.
+
+        Many thousands of rows are read without keeping the event loop.
+
+        :raises RayClusterUnreachableError: also if the list is too large to be worth it.
+        """
+
+    async def delete(self, job_id: str) -> bool:
+        """Make the cluster forget an ended job, one that has just ended after up to three seconds.
+
+        :raises RayJobSubmissionError: if the job has not ended.
+        """
+
+    async def request_stop(self, job_id: str) -> bool:
+        """Ask the cluster to stop the job. True only means that it was asked in time."""
+
+    async def post_job(self, spec: JobSpec, job_id: str, *, timeout: float | None = None) -> None:
+        """Send a job once. :func:`airflow_synapse.rayjobs.job.submission.submit` makes that safe.
+
+        :raises IdInUseError: if the id is in use.
+        :raises RayJobSubmissionError: if Ray refused the job.
+        """
+
+    # Packages
+
+    async def has_package(self, uri: str) -> bool:
+        """Whether the cluster holds the package; if so it keeps it for some minutes more."""
+
+    async def upload_package(
+        self, uri: str, path: Path, *, on_progress: UploadProgress | None = None
+    ) -> None:
+        """Send a package file. It may take as long as bytes go out every ``request_timeout``."""
+
+    # Files in the log directory of a job's node
+
+    def read_file(
+        self, info: JobInfo, filename: str, *, last_lines: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes of a file, read by way of the head node.
+
+        :param info: The job, with the node its driver runs on.
+        :param filename: e.g. ``job-driver-<id>.log``.
+        :param last_lines: Only so many lines from the end.
+        :raises RayLogNotFoundError: if the file or its node is gone.
+        """
+
+    def read_range(
+        self, info: JobInfo, filename: str, position: int
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes of a file from ``position`` on, served by the agent on the job's node.
+
+        :raises AgentUnusableError: if the agent can't be used from here.
+        :raises RayLogNotFoundError: if the file is shorter than ``position``.
+        """
+
+    def unreachable(
+        self, reason: str, job_id: str | None = None, retry_after: float | None = None
+    ) -> RayClusterUnreachableError:
+        """Return the error that says so, about this cluster."""

@@ -1,0 +1,80 @@
+"""Sends package files, for as long as the cluster goes on reading them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.session import Session
+from airflow_synapse.rayjobs.reporting import UploadProgress
+
+_CHUNK = 256 * 1024
+
+
+async def upload_file(
+    session: Session, route: str, path: Path, *, lane: Lane, on_progress: UploadProgress | None
+) -> None:
+    """Send a file. It may take as long as bytes go out every ``request_timeout``.
+
+    :param route: Where to, as a path of the dashboard.
+    :param on_progress: Who wants to know how far it is.
+    :raises RayClusterUnreachableError: if the cluster stopped reading.
+    """
+    size = (await asyncio.to_thread(path.stat)).st_size
+    progress = _Progress(size, on_progress)
+    upload = asyncio.ensure_future(_put(session, route, path, progress, lane))
+    try:
+        while not upload.done():
+            seen = progress.chunks
+            await asyncio.wait({upload}, timeout=session.cluster.request_timeout)
+            if not upload.done() and progress.chunks == seen:
+                raise session.unreachable("it stopped reading a package that was being uploaded")
+        await upload
+    finally:
+        if not upload.done():
+            session.abort()
+            upload.cancel()
+            await asyncio.wait({upload})
+
+
+async def _put(session: Session, route: str, path: Path, progress: _Progress, lane: Lane) -> None:
+    limit = session.cluster.request_timeout
+    async with session.request(
+        "PUT",
+        route,
+        lane=lane,
+        timeout=aiohttp.ClientTimeout(total=None, connect=limit, sock_read=limit),
+        data=progress.chunks_of(path),
+        headers={
+            "Content-Length": str(progress.size),
+            "Content-Type": "application/octet-stream",
+        },
+    ):
+        pass
+
+
+class _Progress:
+    """How far an upload is."""
+
+    def __init__(self, size: int, tell: UploadProgress | None) -> None:
+        self.size = size
+        self.chunks = 0
+        self._sent = 0
+        self._tell = tell
+
+    async def chunks_of(self, path: Path) -> AsyncIterator[bytes]:
+        """Yield a file's content, and count what was taken."""
+        with await asyncio.to_thread(path.open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, _CHUNK):
+                yield chunk
+                self._add(len(chunk))
+
+    def _add(self, count: int) -> None:
+        self.chunks += 1
+        self._sent += count
+        if self._tell is not None:
+            self._tell(self._sent, self.size)

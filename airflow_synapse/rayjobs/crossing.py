@@ -1,0 +1,164 @@
+"""Where ordinary code meets the asynchronous: an event loop on a thread of its own.
+
+The thread that waits may get an exception at any moment: Ctrl-C, a task's timeout, a kill. So the two
+threads share nothing that such an exception can leave locked. That rules out what ``threading`` builds in
+Python, conditions and all that is made of them: events, ``queue.Queue``, ``concurrent.futures.Future``
+(python/cpython#74174). A ``SimpleQueue`` is written in C.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_CANCELS_AGAIN_AFTER = 0.5
+"""Seconds after which a task is cancelled again: before Python 3.12 libraries may swallow a cancellation."""
+
+_LOOKS_AGAIN_AFTER = 0.5
+"""Seconds after which a wait looks whether what it waits for was told to one that was interrupted."""
+
+
+class Crossing:
+    """Runs asynchronous work for ordinary code, until it is closed.
+
+    As the loop has a thread of its own, this works inside a running event loop (a notebook) and inside a
+    signal handler.
+
+    Use it as a context manager. Leaving it cancels what is under way, and waits until that has ended.
+    """
+
+    def __init__(self) -> None:
+        self._is_started = False
+        self._is_closed = False
+        self.is_over = False
+        self._news: SimpleQueue[None] = SimpleQueue()
+        self._first = _thread.allocate_lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Event | None = None
+
+    def __enter__(self) -> Crossing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the work returns. If an exception interrupts the wait, the work is cancelled."""
+        crossed = self.start(work)
+        try:
+            return crossed.result()
+        except BaseException:  # the work's own, or one that came to this thread
+            crossed.cancel()
+            raise
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Crossed[T]:
+        """Start the work.
+
+        :raises RuntimeError: if the crossing is closed.
+        """
+        if not self._is_started and not self._is_closed:
+            # In one step: an exception in the middle of Thread.start() leaves threading's books in disorder.
+            # If it comes before the next line there may be two threads, of which the second ends at once.
+            _thread.start_new_thread(self._run, ())
+            self._is_started = True
+        while self._loop is None and not self._is_closed and not self.is_over:
+            self._wait_for_news()
+        if self._loop is None or self._is_closed:
+            raise RuntimeError("this crossing is closed")
+        return Crossed(self, self._loop, work)
+
+    def close(self) -> None:
+        """Cancel what is under way, and wait until it has ended. May be called twice."""
+        self._is_closed = True
+        if self._loop is None or self._closing is None:
+            return  # a thread that is about to begin sees that it is closed
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._closing.set)
+        while not self.is_over:
+            self._wait_for_news()
+
+    def _wait_for_news(self) -> None:
+        with suppress(Empty):
+            self._news.get(timeout=_LOOKS_AGAIN_AFTER)
+
+    def _run(self) -> None:
+        if not self._first.acquire(blocking=False):
+            return
+        try:
+            asyncio.run(self._live())
+        finally:
+            self.is_over = True
+            self._news.put(None)
+
+    async def _live(self) -> None:
+        """Run what is asked for until the crossing is closed."""
+        closing = asyncio.Event()
+        self._closing, self._loop = closing, asyncio.get_running_loop()
+        self._news.put(None)
+        if not self._is_closed:
+            await closing.wait()
+        me = asyncio.current_task()
+        while tasks := [task for task in asyncio.all_tasks() if task is not me]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CANCELS_AGAIN_AFTER)
+
+
+class Crossed(Generic[T]):
+    """Work under way on the other side of a crossing.
+
+    :param crossing: The crossing.
+    :param loop: Its event loop.
+    :param work: Begins the work; called on the loop.
+    """
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        loop: asyncio.AbstractEventLoop,
+        work: Callable[[], Coroutine[Any, Any, T]],
+    ) -> None:
+        self._crossing = crossing
+        self._loop = loop
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self._ends: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def on_end(self, tell: Callable[[], object]) -> None:
+        """Call this on the loop once the work has ended."""
+        self._loop.call_soon_threadsafe(self._tell_end_to, tell)
+
+    def cancel(self) -> None:
+        """Cancel the work, if it has not ended."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def result(self) -> T:
+        """Return what the work returned, once it has.
+
+        :raises RuntimeError: if the crossing was closed meanwhile.
+        """
+        while True:
+            with suppress(Empty):
+                return self._ends.get(timeout=_LOOKS_AGAIN_AFTER).result()
+            if self._crossing.is_over and self._ends.empty():
+                raise RuntimeError("this crossing is closed")
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._work())
+        self._task.add_done_callback(self._ends.put)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _tell_end_to(self, tell: Callable[[], object]) -> None:
+        if self._task is not None:
+            self._task.add_done_callback(lambda _: tell())

@@ -1,0 +1,74 @@
+"""How the watch of a job ended. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    ExecutionError,
+    RayClusterUnreachableError,
+    RayJobNotFoundError,
+    RayJobTimeoutError,
+)
+from airflow_synapse.rayjobs.job.failures import error_of
+from airflow_synapse.rayjobs.models import JobInfo
+
+TIMEOUT = "TIMEOUT"
+NOT_FOUND = "NOT_FOUND"
+UNREACHABLE = "UNREACHABLE"
+ERROR = "ERROR"
+
+_STATUSES: tuple[tuple[type[AirflowSynapseError], str], ...] = (
+    (RayJobTimeoutError, TIMEOUT),
+    (RayJobNotFoundError, NOT_FOUND),
+    (RayClusterUnreachableError, UNREACHABLE),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the watch of a job ended: with the job's end, or with what kept it from seeing that.
+
+    :param job_id: The job; empty if not even that is known.
+    :param cluster: Its cluster's address.
+    :param info: The job as it ended, None if its end was not seen.
+    :param failure: Why its end was not seen.
+    :param last_lines: The last lines of its log.
+    :param document: ``{"result": …}`` with what its action returned, None if that was not read.
+    :param page: The job's page in the Ray dashboard.
+    """
+
+    job_id: str
+    cluster: str = ""
+    info: JobInfo | None = None
+    failure: AirflowSynapseError | None = None
+    last_lines: tuple[str, ...] = ()
+    document: dict[str, Any] | None = None
+    page: str | None = None
+
+    @classmethod
+    def of_failure(cls, error: Exception, *, job_id: str, cluster: str | None) -> Outcome:
+        """Return the outcome of a watch that could not go on, whatever broke it."""
+        if not isinstance(error, AirflowSynapseError):
+            error = ExecutionError(
+                job_id=job_id, cluster=cluster, reason=f"can't be watched: {error!r}".rstrip(".")
+            )
+        return cls(job_id, cluster or "", failure=error)
+
+    @property
+    def status(self) -> str:
+        """The status in which the job ended or, if its end was not seen, why.
+
+        That is :data:`TIMEOUT`, :data:`NOT_FOUND`, :data:`UNREACHABLE` or :data:`ERROR`.
+        """
+        if self.info is not None:
+            return self.info.status
+        return next((s for kind, s in _STATUSES if isinstance(self.failure, kind)), ERROR)
+
+    def error(self) -> AirflowSynapseError | None:
+        """Return the error that this means, None if the job SUCCEEDED."""
+        if self.info is None:
+            return self.failure
+        return error_of(self.info, cluster=self.cluster, last_lines=self.last_lines)

@@ -1,0 +1,52 @@
+"""How often a watch looks, and how long it bears with what does not work. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_synapse.rayjobs.patience import Backoff
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The times of a watch, in seconds where not said otherwise.
+
+    :param eager_poll: Between two looks at a job's status right after its watch began.
+    :param eagerness: The looks slow down to this share of the time watched so far.
+    :param first_retry: The first pause after a request that failed.
+    :param longest_retry: The longest pause while a cluster is unreachable.
+    :param log_read: Between two reads of a log that grows.
+    :param quiet_log_read: Between two reads of a log that is quiet, at most.
+    :param slowing_down: The pause between two reads of a quiet log is this share of the time it has been
+        quiet.
+    :param longest_log_retry: Between two tries to read a log that can't be read, at most.
+    :param log_failing_is_news_after: After which it is told that a log can't be read.
+    :param patience_for_end: After which the rest of an ended job's log is left out, if all that fails is
+        to read it.
+    :param tries_of_end: How many tries in a row have to fail before that, too.
+    :param progress_interval: Between two states of a progress bar that are shown.
+    """
+
+    eager_poll: float = 0.5
+    eagerness: float = 0.1
+    first_retry: float = 0.5
+    longest_retry: float = 30.0
+    log_read: float = 0.4
+    quiet_log_read: float = 2.0
+    slowing_down: float = 0.1
+    longest_log_retry: float = 10.0
+    log_failing_is_news_after: float = 15.0
+    patience_for_end: float = 60.0
+    tries_of_end: int = 4
+    progress_interval: float = 1.0
+
+    def backoff(self) -> Backoff:
+        """Return the pauses between tries to reach a cluster."""
+        return Backoff(self.first_retry, self.longest_retry)
+
+    def log_backoff(self) -> Backoff:
+        """Return the pauses between tries to read a log."""
+        return Backoff(min(self.first_retry, self.log_read), self.longest_log_retry)
+
+
+USUAL_PACE = Pace()

@@ -1,0 +1,153 @@
+"""Ordinary code and asynchronous work, whatever interrupts the one or the other."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from airflow_synapse.rayjobs.crossing import Crossing
+
+if TYPE_CHECKING:
+    from blockbuster import BlockBuster
+
+
+class _AlarmError(Exception):
+    """What a task's timeout raises."""
+
+
+@contextmanager
+def alarm_after(seconds: float) -> Iterator[None]:
+    """Raise in this thread, wherever it is by then."""
+
+    def ring(*_: Any) -> NoReturn:
+        raise _AlarmError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def living() -> int:
+    """Return how many crossings have a thread."""
+    code = Crossing._run.__code__
+    stacks = (traceback.walk_stack(frame) for frame in sys._current_frames().values())
+    return sum(any(frame.f_code is code for frame, _ in stack) for stack in stacks)
+
+
+async def _answer() -> int:
+    await asyncio.sleep(0)
+    return 42
+
+
+def test_work_returns_its_value() -> None:
+    """Several pieces of work share one loop, and the thread ends with the crossing."""
+    with Crossing() as crossing:
+        assert crossing.call(_answer) == 42
+        assert crossing.call(_answer) == 42
+        assert living() == 1
+
+    assert living() == 0
+
+
+def test_work_raises_its_error() -> None:
+    """The error comes out where the work was called."""
+
+    async def fail() -> NoReturn:
+        raise ValueError("it broke")
+
+    with Crossing() as crossing, pytest.raises(ValueError, match="it broke"):
+        crossing.call(fail)
+
+
+def test_crossing_that_nobody_used_has_no_thread() -> None:
+    """It costs nothing until there is work."""
+    with Crossing():
+        assert living() == 0
+
+
+def test_closed_crossing_takes_no_work() -> None:
+    """What is started too late is refused instead of waiting for ever."""
+    crossing = Crossing()
+    crossing.call(_answer)
+    crossing.close()
+    crossing.close()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        crossing.call(_answer)
+
+
+def test_crossing_works_inside_an_event_loop(no_blocking: BlockBuster) -> None:
+    """As in a notebook, where the loop waits."""
+    no_blocking.deactivate()
+
+    async def outer() -> int:
+        with Crossing() as crossing:
+            return crossing.call(_answer)
+
+    assert asyncio.run(outer()) == 42
+
+
+def test_leaving_cancels_and_waits() -> None:
+    """Work that is under way ends before the crossing is left, however it takes its cancellation."""
+    ended = threading.Event()
+    started = threading.Event()
+
+    async def stubborn() -> None:
+        started.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)  # swallows the first one
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    with Crossing() as crossing:
+        crossing.start(stubborn)
+        started.wait()
+
+    assert ended.is_set()
+
+
+def test_exception_in_the_thread_that_waits_cancels_the_work() -> None:
+    """A task's timeout ends the wait at once, and what it waited for is cancelled."""
+    cancelled = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cancelled.set()
+
+    with pytest.raises(_AlarmError), alarm_after(0.1), Crossing() as crossing:
+        crossing.call(wait)
+
+    assert cancelled.is_set()
+
+
+@pytest.mark.parametrize("step", range(40))
+def test_exception_at_any_moment_ends_the_call(step: int) -> None:
+    """Wherever the alarm falls, the thread's start included, the call ends and no thread stays."""
+    with suppress(_AlarmError), alarm_after(0.00002 + step * 0.00004), Crossing() as crossing:
+        crossing.call(lambda: asyncio.sleep(3600))
+
+    deadline = time.monotonic() + 10
+    while (
+        living() and time.monotonic() < deadline
+    ):  # whose start was interrupted ends a moment later
+        time.sleep(0.001)
+    assert living() == 0
