@@ -98,7 +98,7 @@ def test_killed_supervisor_is_a_failure_of_the_cluster(
     info, _ = watch_while(executor, job_id, lambda: kill(head, "ray::JobSupervisor"))
 
     assert info.error_type == "JOB_SUPERVISOR_ACTOR_DIED"
-    with pytest.raises(RayJobInfrastructureError, match="not a fault of the job's code"):
+    with pytest.raises(RayJobInfrastructureError, match="job's code is not to blame"):
         executor.wait(job_id)
 
 

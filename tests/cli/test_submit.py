@@ -93,7 +93,7 @@ def test_same_id_starts_nothing_new(airflow_cli, stub) -> None:
 
     assert stub.count(routes.SUBMIT) == 1
     assert (other.code, other.out) == (exits.BAD_INPUT, "")
-    assert "already used" in other.err
+    assert "already has" in other.err
 
 
 def test_params_may_come_from_a_pipe(airflow_cli, stub, plugin, monkeypatch) -> None:

@@ -69,7 +69,7 @@ def test_refused_job_is_told_in_ray_s_last_line() -> None:
     error = refusal_told_by_ray(400, text, "j", CLUSTER, is_submission=True)
 
     assert str(error) == (
-        "The Ray job 'j' was not submitted on http://head:8265: Ray refused it: "
+        "The Ray job 'j' was not submitted to http://head:8265: Ray refused it: "
         "TypeError: entrypoint must be a string."
     )
 
