@@ -1,4 +1,4 @@
-"""``airflow ray check``: shows what a diagnosis finds."""
+"""``airflow ray check``: shows the findings of a diagnosis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_synapse.rayjobs.models import RayCluster
 
 @command
 def check(args: Namespace) -> int:
-    """Find out whether a connection can run jobs."""
+    """Check whether a connection can run jobs."""
     connection, first = _read_connection(args.conn_id)
     findings = [first]
     _tell_progress(first)
@@ -45,7 +45,7 @@ def _read_connection(conn_id: str) -> tuple[RayConnection | None, Finding]:
 
 
 def _summary(conn_id: str, connection: RayConnection) -> str:
-    """Return what a connection says, less its secrets."""
+    """Return a summary of a connection without its secrets."""
     cluster = connection.cluster
     has = {
         "a token": cluster.token,
@@ -54,7 +54,7 @@ def _summary(conn_id: str, connection: RayConnection) -> str:
         "a client certificate": cluster.client_cert,
     }
     told = ", ".join(name for name, value in has.items() if value) or "no credentials"
-    return f"{conn_id} leads to {cluster.dashboard_url}, with {told}."
+    return f"{conn_id} points to {cluster.dashboard_url}, with {told}."
 
 
 async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:
@@ -66,7 +66,7 @@ async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:
 
 
 def _tell_progress(finding: Finding) -> None:
-    """On a terminal, show that something goes on; the table comes at the end."""
+    """Show progress if this is a terminal, because the table comes only at the end."""
     if sys.stderr.isatty():
         tell(f"  {finding.step}: {finding.verdict}")
 
