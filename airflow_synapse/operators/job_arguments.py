@@ -58,7 +58,7 @@ class RayJobArguments(HiddenTemplates):
         The default is ``[ray] log_lines_per_second``.
     :param stop_on_kill: Whether to stop the job when the task is killed, cleared or marked.
     :param reattach: Whether a new try may take over the job of an earlier try.
-    :param retry_user_errors: Whether Airflow's ``retries`` apply to all failures. If not, the task fails
+    :param retry_user_errors: Whether Airflow's ``retries`` applies to all failures. If not, the task fails
         without a retry if the job's own code, runtime_env or params failed, and only failures of the
         cluster are retried. On Airflow 3.3 you can use
         :class:`~airflow_synapse.operators.retry_policy.RayJobRetryPolicy` instead.

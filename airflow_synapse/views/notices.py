@@ -53,8 +53,8 @@ def notice_of_task(task: TaskRecord) -> Notice | None:
         return Notice(
             "Unknown connection",
             "Airflow no longer knows which connection this task used. The connection ID is a template or "
-            "differs by map index, and Airflow keeps such values only for a task's latest runs. See the "
-            'task\'s log and its link "Ray job" instead.',
+            "differs by map index, and Airflow keeps such values only for a task's latest runs. The "
+            'task\'s log and its link "Ray job" may help.',
         )
     return None
 
@@ -93,4 +93,4 @@ def notice_of_error(error: AirflowSynapseError) -> Notice:
         return Notice("Ray cluster unreachable", f"{error} {_WHO_ASKED}", LATER)
     if isinstance(error, RayAuthenticationError):
         return Notice("Ray cluster refused the request", str(error))
-    return Notice("Ray cluster can't be reached", f"{error} {_WHO_ASKED}")
+    return Notice("Ray cluster can't be queried", f"{error} {_WHO_ASKED}")

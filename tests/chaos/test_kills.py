@@ -145,7 +145,7 @@ def test_restarted_head_has_forgotten_the_job(head: RayHead, executor: RayJobExe
     """The watch outlasts the restart and says that the job is gone; it can be submitted anew."""
     job_id = executor.submit_entrypoint("echo line 0; sleep 1234")
 
-    with pytest.raises(RayJobNotFoundError, match="restarted head node forgets"):
+    with pytest.raises(RayJobNotFoundError, match="head node forgets its jobs"):
         watch_while(executor, job_id, head.restart)
 
     assert executor.submit_entrypoint("echo again", job_id=job_id) == job_id
