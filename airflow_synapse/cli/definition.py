@@ -87,7 +87,7 @@ ARGS_SUBMIT = (
     ),
     Arg(
         ("--runtime-env",),
-        help="Ray's runtime_env, which overrides the plugin's: a JSON object, or @FILE",
+        help="Ray's runtime_env, merged with the plugin's and taking precedence: a JSON object, or @FILE",
         metavar="JSON",
     ),
     Arg(

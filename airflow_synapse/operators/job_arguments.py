@@ -32,7 +32,7 @@ class RayJobArguments(HiddenTemplates):
     :param package_manager_options: Options for the install, or fields of Ray's ``pip`` or ``uv``.
     :param wheels_dir: The folder of wheels inside ``working_dir``.
     :param env: Environment variables for the job. The worker's own environment is never sent.
-    :param runtime_env: Ray's runtime_env, which overrides the generated one.
+    :param runtime_env: Ray's runtime_env, merged with the generated one. Its values take precedence.
     :param num_cpus: CPU cores to reserve for the entrypoint.
     :param num_gpus: GPUs to reserve for it.
     :param memory: Bytes of memory to reserve for it.
