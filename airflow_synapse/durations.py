@@ -1,4 +1,4 @@
-"""Durations and numbers as a person may write them. Pure."""
+"""Parses durations and numbers as people write them. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def to_seconds(value: Any, name: str) -> float | None:
 
     :param value: Seconds as a number or as text, a ``timedelta``, an ISO 8601 duration such as
         ``PT1H30M``, or None or empty text for no limit.
-    :param name: The argument's name, for the error.
-    :raises ValueError: if it is none of these or not above 0.
+    :param name: The argument's name, for the error message.
+    :raises ValueError: if the value is none of these, or not above 0.
     """
     if value is None or value == "":
         return None
     seconds = _seconds(value)
     if seconds is None or not 0 < seconds < float("inf"):
         raise ValueError(
-            f"{name} is {value!r}, but must be a duration above 0: seconds, a timedelta or ISO 8601 "
-            "such as PT1H30M."
+            f"{name} is {value!r}, but must be a duration above 0: seconds, a timedelta, or an ISO 8601 "
+            "duration such as PT1H30M."
         )
     return seconds
 
@@ -43,7 +43,7 @@ def _seconds(value: Any) -> float | None:
 
 
 def to_number(value: Any) -> Any:
-    """Return the number that a template rendered as text, and anything else as it is."""
+    """Return the number that a template rendered as text. Return anything else unchanged."""
     if not isinstance(value, str):
         return value
     for kind in (int, float):

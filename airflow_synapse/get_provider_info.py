@@ -1,4 +1,4 @@
-"""The provider as data, as Airflow's providers manager reads it."""
+"""The provider's description, as Airflow's providers manager reads it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from airflow_synapse import __version__
 _INTEGRATION = "Ray"
 
 _SECRET: dict[str, Any] = {"type": ["string", "null"], "format": "password"}
-"""A field whose value is masked; of one that may be an object, too, Airflow's form masks nothing."""
+"""A field whose value is masked. Airflow's form would not mask a field that may also be an object."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "deployment": {
         "description": (
-            "A name that tells this Airflow from others that use the same Ray clusters, such as prod. "
-            "Jobs carry it, and so a task never takes another Airflow's job for its own. Without a name, "
-            "[api] base_url serves as one, unless that is an address such as localhost. A change of it makes "
-            "tasks forget the jobs that run."
+            "A name, such as prod, that distinguishes this Airflow from others that use the same Ray "
+            "clusters. Jobs carry it, so a task never mistakes another Airflow's job for its own. The default "
+            "is [api] base_url, unless that is an address such as localhost. If you change the name, tasks "
+            "no longer find their running jobs."
         ),
         "version_added": "0.1.0",
         "example": "prod",
@@ -26,8 +26,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "job_view": {
         "description": (
-            'Whether task instances have a tab "Ray job" in the UI. Its pages are made by the API '
-            "server, which asks the Ray cluster for them with the task's connection."
+            'Whether task instances have a tab "Ray job" in the UI. The API server builds its pages. To do '
+            "so, it queries the Ray cluster with the task's connection."
         ),
         "version_added": "0.1.0",
         "example": None,
@@ -36,9 +36,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "requests_per_second": {
         "description": (
-            "Requests per second that one triggerer sends to one Ray cluster, its dashboard and the "
-            "agents on its nodes, for all jobs it watches there. The jobs share them: with more jobs "
-            "each is looked at less often. A look at one status keeps a head node busy for about 3 ms."
+            "How many requests per second one triggerer may send to one Ray cluster, including the agents "
+            "on its nodes. All watched jobs share this budget, so with more jobs each one is polled less "
+            "often. A status request keeps a head node busy for about 3 ms."
         ),
         "version_added": "0.1.0",
         "example": None,
@@ -47,8 +47,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "log_streams": {
         "description": (
-            "Logs of jobs on one cluster that one triggerer reads at the same time; with more jobs they "
-            "take turns, and no line is lost. A head node serves at most 100, to everybody."
+            "How many job logs one triggerer reads from one cluster at the same time. With more jobs, the "
+            "logs take turns and no line is lost. A head node serves at most 100 logs to all clients "
+            "together."
         ),
         "version_added": "0.1.0",
         "example": None,
@@ -57,8 +58,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "log_lines_per_second": {
         "description": (
-            "Lines of one job's log that are shown in the task's log per second, on the average. Those "
-            "beyond are left out, and their number and where they are is told. 0 shows all."
+            "How many lines per second of one job's log the task's log shows on average. It leaves out the "
+            "rest and says how many lines those are and where to find them. 0 means no limit."
         ),
         "version_added": "0.1.0",
         "example": None,
@@ -81,14 +82,14 @@ FIELD_BEHAVIOUR: dict[str, Any] = {
         "host": "head-node, or https://ray.example.com/prefix",
         "port": "8265",
         "schema": "http",
-        "password": "bearer token, if the cluster asks for one",
+        "password": "bearer token, if the cluster requires one",
     },
 }
-"""How the form of a connection names its standard fields."""
+"""How the connection form labels its standard fields."""
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what the provider adds to Airflow. Its schema: ``provider_info.schema.json``."""
+    """Return what the provider adds to Airflow. The schema is ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-synapse",
         "name": "Synapse for Ray",
@@ -112,12 +113,12 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "ray", "class-name": "airflow_synapse.decorators.ray.ray_task"}
         ],
-        # Airflow 3.2 and newer; 3.1 does not look at it.
+        # For Airflow 3.2 and newer. Airflow 3.1 ignores it.
         "cli": ["airflow_synapse.cli.definition.get_ray_cli_commands"],
         "extra-links": ["airflow_synapse.links.ray_job.RayJobLink"],
         "connection-types": [_connection_type()],
         "config": {
-            "ray": {"description": "How Ray jobs are watched.", "options": OPTIONS},
+            "ray": {"description": "Settings for jobs on Ray clusters.", "options": OPTIONS},
         },
     }
 
@@ -132,45 +133,46 @@ def _connection_type() -> dict[str, Any]:
         "hook-class-name": "airflow_synapse.hooks.ray_job.RayJobHook",
         "hook-name": "Ray",
         "ui-field-behaviour": FIELD_BEHAVIOUR,
-        # The form of Airflow 3.2 and newer; on 3.1 the same keys go into Extra.
+        # The form exists on Airflow 3.2 and newer. On 3.1 the same keys go into Extra.
         "conn-fields": {
             "headers": _field(
                 "Headers",
                 _SECRET,
-                'Further request headers, as JSON: {"X-Api-Key": "…"}.',
+                'Additional request headers as JSON: {"X-Api-Key": "…"}.',
             ),
             "cookies": _field(
                 "Cookies",
                 _SECRET,
-                'Request cookies, as JSON: {"session": "…"}.',
+                'Request cookies as JSON: {"session": "…"}.',
             ),
             "verify": _field(
                 "Verify TLS",
                 {"type": ["string", "null"]},
-                "true (the default), false, or the path of a CA bundle on workers, triggerers and the API "
-                "server.",
+                "true (the default), false, or the path of a CA bundle. The file must exist on workers, "
+                "triggerers and the API server.",
             ),
             "client_cert": _field(
                 "Client certificate",
                 {"type": ["string", "null"]},
-                "Path, on workers, triggerers and the API server, of a PEM file with the certificate to "
-                "show a server that asks for one, and its key if that has no file of its own.",
+                "Path of a PEM file with the client certificate for servers that require one, and with its "
+                "key unless that has a file of its own. The file must exist on workers, triggerers and the "
+                "API server.",
             ),
             "client_key": _field(
                 "Client key",
                 {"type": ["string", "null"]},
-                "Path, on the same machines, of the PEM file with the key of the client certificate. No "
-                "passphrase.",
+                "Path of the PEM file with the key of the client certificate, on the same machines. The "
+                "key must have no passphrase.",
             ),
             "request_timeout": _field(
                 "Request timeout (s)",
                 {"type": ["number", "null"], "default": 30},
-                "Seconds that one call to the dashboard may take.",
+                "How many seconds one call to the dashboard may take.",
             ),
             "dashboard_url": _field(
                 "Dashboard URL for links",
                 {"type": ["string", "null"]},
-                "Where people reach the dashboard, if that is elsewhere.",
+                "The dashboard's URL in a user's browser, if it differs.",
             ),
         },
     }

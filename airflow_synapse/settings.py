@@ -1,4 +1,4 @@
-"""What Airflow's configuration says: the section ``[ray]``, and where this Airflow is."""
+"""Reads Airflow's configuration: the section ``[ray]`` and the name of this Airflow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ANYBODY_S_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1")  # noqa: S104  #
 
 
 def deployment() -> str:
-    """Return what tells this Airflow from others that use the same cluster, empty if nothing does.
+    """Return what distinguishes this Airflow from others on the same cluster, "" if nothing does.
 
-    That is its name, or else its base URL, which has no default since Airflow 3, and tells nothing where
-    it is on the machine itself.
+    That is its name, or else its base URL. The base URL has no default since Airflow 3, and a local
+    address does not count because every machine has it.
     """
     name = str(conf.get(SECTION, "deployment", fallback="") or "")
     base_url = str(conf.get("api", "base_url", fallback="") or "")
@@ -25,29 +25,30 @@ def deployment() -> str:
 
 
 def requests_per_second() -> float:
-    """Return how many requests a second all watched jobs of one cluster may cost it."""
-    return _number("requests_per_second", above=0.0)
+    """Return how many requests per second all watched jobs of one cluster may cause."""
+    return _number("requests_per_second", above=0.0, allowed="above 0")
 
 
 def log_streams() -> int:
-    """Return how many logs of one cluster are read at the same time."""
-    return int(_number("log_streams", above=0.999))
+    """Return how many logs of one cluster may be read at the same time."""
+    return int(_number("log_streams", above=0.999, allowed="of at least 1"))
 
 
 def log_lines_per_second(given: float | None = None) -> float:
     """Return how many lines of a log are shown per second, 0 for all.
 
-    :param given: What a task says; None leaves it to the configuration.
+    :param given: The limit that a task sets. None means the configured limit.
     """
     if given is not None:
         return given
-    return _number("log_lines_per_second", above=-0.001)
+    return _number("log_lines_per_second", above=-0.001, allowed="of at least 0")
 
 
-def _number(option: str, *, above: float) -> float:
+def _number(option: str, *, above: float, allowed: str) -> float:
     """Return an option as a number.
 
-    :raises ValueError: if it is none that makes sense.
+    :param allowed: The limit in words, for the error message.
+    :raises ValueError: if it is not a finite number above the limit.
     """
     text = conf.get(SECTION, option, fallback=OPTIONS[option]["default"])
     try:
@@ -56,7 +57,7 @@ def _number(option: str, *, above: float) -> float:
         number = float("nan")
     if not above < number < float("inf"):
         raise ValueError(
-            f"[{SECTION}] {option} in Airflow's configuration is {text!r}, which is no number that "
-            f"makes sense; its default is {OPTIONS[option]['default']}"
+            f"[{SECTION}] {option} in Airflow's configuration is {text!r}, but must be a number {allowed}. "
+            f"The default is {OPTIONS[option]['default']}."
         )
     return number

@@ -1,6 +1,6 @@
-"""What differs between the Airflow versions we support.
+"""Handles the differences between the Airflow versions that we support.
 
-The only place that looks at the version, besides the UI plugin, which must not import this.
+Only this module looks at the version, apart from the UI plugin, which must not import this one.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ TRIGGERS_RENDER_TEMPLATES = _installed >= Version("3.3.0")
 async def aget_connection(conn_id: str) -> Connection:
     """Return a connection from inside the triggerer's event loop.
 
-    ``BaseHook.aget_connection`` came with Airflow 3.2; its synchronous twin fails in tasks that
-    the event loop's tasks have started.
+    ``BaseHook.aget_connection`` came with Airflow 3.2. Its synchronous counterpart fails in asyncio
+    tasks that other tasks of the event loop have started.
     """
     from airflow.sdk import BaseHook
 
@@ -96,9 +96,10 @@ async def aget_connection(conn_id: str) -> Connection:
 
 
 def connection_on_api_server(conn_id: str, *, dag_id: str) -> Any:
-    """Return a connection as the API server finds it, in database, environment or backend, or None.
+    """Return a connection from the API server's database, environment or secrets backend, or None.
 
-    :param dag_id: Who asks: Airflow 3.2 and newer can have connections of one team's DAGs only.
+    :param dag_id: The DAG that needs it. On Airflow 3.2 and newer, a connection can belong to the DAGs
+        of one team.
     """
     from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # lazy
     from airflow.models.connection import Connection
@@ -110,15 +111,15 @@ def connection_on_api_server(conn_id: str, *, dag_id: str) -> Any:
         options["team_name"] = DagModel.get_team_name(dag_id)
     try:
         return Connection.get_connection_from_secrets(conn_id, **options)
-    except (AirflowNotFoundException, PermissionError):  # none, or a backend refuses it
+    except (AirflowNotFoundException, PermissionError):  # there is none, or a backend denies access
         return None
 
 
 def stats(*, in_triggerer: bool = False) -> Any:
-    """Return what takes a provider's metrics in this process, with ``incr``, ``gauge``, ``timing``.
+    """Return the class for metrics in this process, with ``incr``, ``gauge`` and ``timing``.
 
-    Airflow 3.2 and newer have this twice, in ``airflow`` and in ``airflow.sdk``: a triggerer sets up
-    the one and a task's process the other, and what is not set up drops what it takes.
+    Airflow 3.2 and newer have two, in ``airflow`` and in ``airflow.sdk``. A triggerer sets up the first
+    and a task's process the second. The one that is not set up drops its metrics.
     """
     try:
         if in_triggerer:

@@ -1,4 +1,4 @@
-"""The event of an asset tells the DAG that waits for it which job made the asset."""
+"""A DAG that waits for an asset learns from the asset's event which job updated it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ with DAG("asset_event_publish", schedule=[MODEL], tags=["ray", "example"]):
 
     @task
     def publish(triggering_asset_events=None) -> str:
-        """Return the job that made the model."""
+        """Return the job that trained the model."""
         made = triggering_asset_events[MODEL][-1].extra
-        print(f"Made by {made['job_id']} in {made['duration']} s: {made['dashboard_url']}")
+        print(f"Trained by {made['job_id']} in {made['duration']} s: {made['dashboard_url']}")
         return made["job_id"]
 
     publish()

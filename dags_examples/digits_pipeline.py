@@ -1,4 +1,4 @@
-"""Three actions of one plugin in a row: what an action returns is the next one's params."""
+"""Runs three actions of one plugin. Each action gets params from the results of earlier ones."""
 
 from __future__ import annotations
 

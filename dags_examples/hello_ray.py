@@ -1,4 +1,4 @@
-"""The smallest plugin there is: one function of one file, run as a Ray job."""
+"""Runs the smallest possible plugin, one function in one file, as a Ray job."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ with DAG("hello_ray", schedule=None):
         working_dir=Path(__file__).parent / "plugins" / "hello",
         num_cpus=1,
         deferrable=True,
-        # A new try takes over the job of the try before, it does not start a second one.
+        # A new try takes over the previous try's job instead of starting a second one.
         retries=2,
         retry_delay=timedelta(seconds=5),
     )

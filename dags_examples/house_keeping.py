@@ -1,4 +1,4 @@
-"""Stops a job, and makes the cluster forget those that ended long ago."""
+"""Stops a job, and deletes jobs that ended long ago from the cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
-    params={"job_id": Param("nightly-export", type="string", description="A submission id.")},
+    params={"job_id": Param("nightly-export", type="string", description="A submission ID.")},
 ):
     # [start operators]
     StopRayJobOperator(task_id="stop", job_id="{{ params.job_id }}", missing_ok=True)

@@ -1,4 +1,4 @@
-"""Retries what the cluster did, and nothing that the job's own code did."""
+"""Retries failures of the cluster, but not of the job's own code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_synapse.operators.retry_policy import RayJobRetryPolicy
 # [start policy]
 try:
     retry_only_the_cluster = {"retry_policy": RayJobRetryPolicy(retry_delay=timedelta(seconds=5))}
-except RuntimeError:  # Airflow 3.1 and 3.2 have no retry policies; this argument means the same
+except RuntimeError:  # Airflow 3.1 and 3.2 have no retry policies; this argument does the same
     retry_only_the_cluster = {"retry_user_errors": False}
 
 with DAG(
@@ -20,7 +20,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
-    params={"exit_code": Param(0, type="integer", description="What the job ends with.")},
+    params={"exit_code": Param(0, type="integer", description="The job's exit code.")},
 ):
     SubmitRayJobOperator(
         task_id="exit",

@@ -1,4 +1,4 @@
-"""Any shell command as a Ray job, with resources, an environment and a limit on its time."""
+"""Runs a shell command as a Ray job, with resources, environment variables and a time limit."""
 
 from __future__ import annotations
 

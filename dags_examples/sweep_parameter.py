@@ -1,4 +1,4 @@
-"""One mapped task sweeps a parameter: a Ray job for each value, side by side."""
+"""Sweeps a parameter with one mapped task, which runs one Ray job per value in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python functions as Ray jobs: arguments from other tasks, several outputs, one job per value."""
+"""Runs Python functions as Ray jobs: with other tasks' results, several outputs, one job per value."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ with DAG(
     # [start functions]
     @task
     def measure() -> list[float]:
-        """Run in the worker, as any task."""
+        """Run in the worker, like any other task."""
         return [3.0, 5.0, 10.0]
 
     @task.ray(multiple_outputs=True)
     def describe(values: list[float]) -> dict[str, float]:
-        """Run as a Ray job: the list travels as JSON, each key comes back as an XCom."""
+        """Run as a Ray job: the list is sent as JSON, and each key becomes an XCom."""
         import statistics
 
         print(f"{len(values)} values")
@@ -35,7 +35,7 @@ with DAG(
 
     @task.ray
     def compare(value: float, mean: float, run_id: str | None = None) -> str:
-        """Run as one Ray job for each value. ``run_id`` comes from Airflow's context."""
+        """Run as one Ray job per value. ``run_id`` comes from Airflow's context."""
         return f"{value} is {value / mean:.2f} times the mean of {run_id}"
 
     values = measure()

@@ -1,4 +1,4 @@
-"""A sensor waits for a job that something else submitted; it never stops that job."""
+"""Waits for a job that something else submitted. The sensor never stops that job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
-    params={"job_id": Param("nightly-export", type="string", description="A submission id.")},
+    params={"job_id": Param("nightly-export", type="string", description="A submission ID.")},
 ):
     RayJobSensor(
         task_id="wait", job_id="{{ params.job_id }}", deferrable=True, poll_interval=1, timeout=600

@@ -1,4 +1,4 @@
-"""A sensor that starts and ends in the triggerer: waiting for a job takes no worker slot at all."""
+"""Waits for a job without a worker slot: the sensor starts and ends in the triggerer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ with DAG(
     description=__doc__,
     schedule=None,
     tags=["ray", "example"],
-    params={"job_id": Param("nightly-export", type="string", description="A submission id.")},
+    params={"job_id": Param("nightly-export", type="string", description="A submission ID.")},
 ):
     # [start sensor]
     RayJobSensor(

@@ -1,4 +1,4 @@
-"""Runs an action of a plugin as a Ray job, without Airflow: ``python without_airflow.py [URL]``."""
+"""Runs a plugin's action as a Ray job without Airflow: ``python without_airflow.py [URL]``."""
 
 from __future__ import annotations
 

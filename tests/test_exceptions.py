@@ -89,39 +89,39 @@ def test_error_tells_its_facts_and_survives_pickling(kind: type[AirflowSynapseEr
             RayClusterUnreachableError(cluster=CLUSTER, reason="the connection was refused"),
             (
                 "The Ray cluster at http://head:8265 is unreachable: the connection was refused. Check "
-                "that the head node is up and that this machine reaches its dashboard port."
+                "that the head node is up and that this machine can reach its dashboard port."
             ),
         ),
         (
             RayAddressError(address="head", reason="it must start with http:// or https://"),
             (
                 "'head' can't be used as the address of a Ray dashboard: it must start with http:// or "
-                "https://. Give something like http://head-node:8265."
+                "https://. Use a URL such as http://head-node:8265."
             ),
         ),
         (
             JobIdConflictError(job_id="j", cluster=CLUSTER, reason="it is RUNNING"),
             (
-                "The submission id j is already used on http://head:8265 by another job: it is RUNNING. "
+                "Another job on http://head:8265 already has the submission ID j: it is RUNNING. "
                 "Nothing was started. Choose another job_id."
             ),
         ),
         (
             RayJobNotFoundError(job_id="j", cluster=CLUSTER),
             (
-                "Ray job j on http://head:8265 does not exist (any more). A restarted head node forgets "
-                "its jobs; also check that the connection names the right cluster."
+                "Ray job j on http://head:8265 does not exist, or no longer does. A head node forgets its "
+                "jobs when it restarts. Also check that the connection points to the right cluster."
             ),
         ),
         (
-            RayJobSubmissionError(job_id="a/b", reason="its id is none that Ray can take"),
-            "The Ray job 'a/b' was not submitted: its id is none that Ray can take.",
+            RayJobSubmissionError(job_id="a/b", reason="a submission ID can't contain a slash"),
+            "The Ray job 'a/b' was not submitted: a submission ID can't contain a slash.",
         ),
         (
             ActionNotFoundError(action_name="trian", plugin="digits", known=["train", "prepare"]),
             (
-                "Plugin digits has no action 'trian'. It has: prepare, train. An entrypoint may be given "
-                "instead, written package.module:attribute."
+                "Plugin digits has no action 'trian'. Available actions: prepare, train. You can also give "
+                "an entrypoint as package.module:attribute."
             ),
         ),
         (
@@ -131,6 +131,13 @@ def test_error_tells_its_facts_and_survives_pickling(kind: type[AirflowSynapseEr
         (
             PluginManifestError(path="p/config.yaml", reason="there is no such file"),
             "p/config.yaml: there is no such file.",
+        ),
+        (
+            RayJobFailedError(job_id="j", message="Killed", last_lines=["the only line"]),
+            (
+                "Ray job j FAILED: Killed\nSee Ray's message and the job's log for details.\n"
+                "The end of its log (1 line):\n    the only line"
+            ),
         ),
     ],
     ids=lambda value: type(value).__name__,

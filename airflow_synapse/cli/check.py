@@ -1,4 +1,4 @@
-"""``airflow ray check``: shows what a diagnosis finds."""
+"""``airflow ray check``: shows the findings of a diagnosis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_synapse.rayjobs.models import RayCluster
 
 @command
 def check(args: Namespace) -> int:
-    """Find out whether a connection can run jobs."""
+    """Check whether a connection can run jobs."""
     connection, first = _read_connection(ref_of(args))
     findings = [first]
     _tell_progress(first)
@@ -46,7 +46,7 @@ def _read_connection(ref: ClusterRef) -> tuple[RayConnection | None, Finding]:
 
 
 def _summary(ref: ClusterRef, connection: RayConnection) -> str:
-    """Return what a connection says, less its secrets."""
+    """Return a summary of a connection without its secrets."""
     cluster = connection.cluster
     has = {
         "a token": cluster.token,
@@ -55,7 +55,7 @@ def _summary(ref: ClusterRef, connection: RayConnection) -> str:
         "a client certificate": cluster.client_cert,
     }
     told = ", ".join(name for name, value in has.items() if value) or "no credentials"
-    return f"{ref} leads to {cluster.address}, with {told}."
+    return f"{ref} points to {cluster.address}, with {told}."
 
 
 async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:
@@ -67,7 +67,7 @@ async def _diagnosed(cluster: RayCluster, job_timeout: float) -> list[Finding]:
 
 
 def _tell_progress(finding: Finding) -> None:
-    """On a terminal, show that something goes on; the table comes at the end."""
+    """Show progress if this is a terminal, because the table comes only at the end."""
     if sys.stderr.isatty():
         tell(f"  {finding.step}: {finding.verdict}")
 

@@ -1,4 +1,4 @@
-"""What ``airflow ray`` understands. Loaded at every start of ``airflow``, so it imports next to nothing."""
+"""The commands and arguments of ``airflow ray``. Every ``airflow`` command loads this, so it imports little."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
 
 
 class _CommandAfterDashes(Arg):
-    """What follows ``--``, as ``entrypoint``.
+    """Puts what follows ``--`` into ``entrypoint``.
 
-    argparse drops the dashes, and then nothing tells a command from an action any more.
+    argparse drops the dashes, and without them a command looks like an action.
     """
 
     def add_to_parser(self, parser: ArgumentParser) -> None:
-        """Have the parser set the command aside before it reads the rest."""
+        """Make the parser set the command aside before it parses the rest."""
         parse = parser.parse_known_args
 
         def parse_known_args(
@@ -48,61 +48,61 @@ class _CommandAfterDashes(Arg):
 
 ARG_CONN_ID = Arg(
     ("--conn-id",),
-    help="The Airflow connection of the cluster, of type ray (default: ray_default)",
+    help="The cluster's Airflow connection, of type ray (default: ray_default)",
     default="ray_default",
 )
-ARG_JOB_ID = Arg(("job_id",), help="The job's submission id", metavar="JOB_ID")
+ARG_JOB_ID = Arg(("job_id",), help="The job's submission ID", metavar="JOB_ID")
 
 ARGS_SUBMIT = (
     Arg(
         ("action",),
         help="An action of the plugin in --working-dir, or an entrypoint package.module:attribute. "
-        "Leave it out where a shell command follows after --",
+        "Omit it if a shell command follows --",
         metavar="ACTION",
         nargs="?",
     ),
     _CommandAfterDashes(("entrypoint",)),
-    Arg(("--working-dir",), help="Folder, or .zip URI, that the job runs in", metavar="DIR"),
+    Arg(("--working-dir",), help="The folder or .zip URI that the job runs in", metavar="DIR"),
     Arg(
         ("--params",),
-        help="The action's params: a JSON object, @FILE with one, or @- to read standard input",
+        help="The action's params: a JSON object, @FILE to read it from a file, or @- to read standard input",
         metavar="JSON",
     ),
-    Arg(("--job-id",), help="The submission id. The same again starts nothing new", metavar="ID"),
-    Arg(("--num-cpus",), help="CPU cores that the job reserves", type=float, metavar="N"),
-    Arg(("--num-gpus",), help="GPUs that it reserves", type=float, metavar="N"),
-    Arg(("--memory",), help="Bytes that it reserves", type=int, metavar="BYTES"),
+    Arg(("--job-id",), help="The submission ID. Reusing it starts no second job", metavar="ID"),
+    Arg(("--num-cpus",), help="CPU cores to reserve", type=float, metavar="N"),
+    Arg(("--num-gpus",), help="GPUs to reserve", type=float, metavar="N"),
+    Arg(("--memory",), help="Bytes of memory to reserve", type=int, metavar="BYTES"),
     Arg(
         ("--resources",),
-        help='Custom resources that it reserves: {"name": amount}, or @FILE',
+        help='Custom resources to reserve: {"name": amount}, or @FILE',
         metavar="JSON",
     ),
     Arg(
         ("--env",),
-        help="A variable of the job's environment; may be given again. Other users of this machine "
-        "can see arguments: give secrets in --runtime-env @FILE",
+        help="An environment variable for the job; repeat it for more. Other users of this machine can "
+        "see command-line arguments, so pass secrets with --runtime-env @FILE",
         metavar="NAME=VALUE",
         action="append",
         default=[],
     ),
     Arg(
         ("--runtime-env",),
-        help="Ray's runtime_env, merged over the plugin's: a JSON object, or @FILE",
+        help="Ray's runtime_env, merged with the plugin's and taking precedence: a JSON object, or @FILE",
         metavar="JSON",
     ),
     Arg(
         ("--package-manager",),
-        help="What installs the requirements: pip or uv",
+        help="The tool that installs the requirements: pip or uv",
         choices=("pip", "uv"),
     ),
     Arg(
         ("--requirements-file",),
-        help="Instead of the folder's requirements.txt",
+        help="The requirements file to use instead of the folder's requirements.txt",
         metavar="FILE",
     ),
     Arg(
         ("--wait",),
-        help="Show the job's log until it ends, and exit as it ends",
+        help="Show the job's log until the job ends; the exit code says how it ended",
         action="store_true",
     ),
 )
@@ -110,7 +110,7 @@ ARGS_SUBMIT = (
 ARGS_LIST = (
     Arg(
         ("--status",),
-        help=f"Only jobs of this status: {', '.join(STATUSES)}. May be given again",
+        help=f"Show only jobs with this status: {', '.join(STATUSES)}. Repeat it for more",
         metavar="STATUS",
         type=str.upper,
         choices=STATUSES,
@@ -119,28 +119,28 @@ ARGS_LIST = (
     ),
     Arg(
         ("--since",),
-        help="Only jobs submitted within this time: 90s, 30m, 12h, 7d, or ISO 8601 such as PT1H30M",
+        help="Show only jobs submitted within this time: 90s, 30m, 12h, 7d, or ISO 8601 such as PT1H30M",
         metavar="DURATION",
     ),
     Arg(
         ("--limit",),
-        help="How many jobs are shown at most, 0 for all (default: 50)",
+        help="Show at most this many jobs, 0 for all (default: 50)",
         type=positive_int(allow_zero=True),
         default=50,
         metavar="N",
     ),
-    Arg(("--own",), help="Only jobs that this Airflow submitted", action="store_true"),
+    Arg(("--own",), help="Show only jobs that this Airflow submitted", action="store_true"),
 )
 
 ARGS_LOGS = (
     Arg(
         ("-f", "--follow"),
-        help="Go on until the job ends, and exit as it ends. Ctrl-C leaves the job running",
+        help="Keep printing until the job ends; the exit code says how it ended. Ctrl-C leaves the job running",
         action="store_true",
     ),
     Arg(
         ("--tail",),
-        help="Only the last N lines, and with --follow what comes after them",
+        help="Print only the last N lines and, with --follow, what comes after them",
         type=positive_int(allow_zero=False),
         metavar="N",
     ),
@@ -149,7 +149,7 @@ ARGS_LOGS = (
 ARGS_CHECK = (
     Arg(
         ("--job-timeout",),
-        help="Seconds that the test job may take to end (default: 60)",
+        help="Seconds to wait for the test job to end (default: 60)",
         type=positive_int(allow_zero=False),
         default=60,
         metavar="SECONDS",
@@ -165,43 +165,45 @@ _EXAMPLES_OF_SUBMIT = (
 
 
 def get_ray_cli_commands() -> list[CLICommand]:
-    """Return the commands, for Airflow's ``cli_parser``."""
+    """Return the commands for Airflow's ``cli_parser``."""
     return [
         GroupCommand(
             name="ray",
-            help="Run and look at Ray jobs",
-            description="Run and look at jobs on the Ray cluster of an Airflow connection.",
+            help="Run and inspect Ray jobs",
+            description="Run and inspect jobs on the Ray cluster of an Airflow connection.",
             epilog=exits.IN_HELP,
             subcommands=(
                 _command(
                     "submit.submit",
                     "Run a plugin action or a shell command as a job",
                     ARGS_SUBMIT,
-                    "Submit a job and print its id, or with --wait show its log and exit as it ends.",
+                    "Submit a job and print its submission ID. With --wait, show its log and exit when it ends.",
                     _EXAMPLES_OF_SUBMIT,
                 ),
-                _command("jobs.list_jobs", "List jobs, the newest first", (*ARGS_LIST, ARG_OUTPUT)),
+                _command("jobs.list_jobs", "List jobs, newest first", (*ARGS_LIST, ARG_OUTPUT)),
                 _command(
-                    "jobs.status", "Tell all that is known of a job", (ARG_JOB_ID, ARG_OUTPUT)
+                    "jobs.status",
+                    "Show everything that is known about a job",
+                    (ARG_JOB_ID, ARG_OUTPUT),
                 ),
                 _command(
                     "logs.logs",
                     "Print a job's log",
                     (ARG_JOB_ID, *ARGS_LOGS),
-                    "Print a job's log as it is. All else goes to standard error.",
+                    "Print a job's log unchanged. Everything else goes to standard error.",
                 ),
                 _command(
                     "jobs.stop",
-                    "Stop a job and see that it is stopped",
+                    "Stop a job and wait until it has stopped",
                     (ARG_JOB_ID,),
-                    "Stop a job. Returns once it has ended, and says so if it has not.",
+                    "Stop a job and wait until it has ended. Reports an error if it does not end.",
                 ),
                 _command(
                     "check.check",
-                    "Find out whether a connection can run jobs",
+                    "Check whether a connection can run jobs",
                     (*ARGS_CHECK, ARG_OUTPUT),
-                    "Try a connection step by step up to a test job of a second, and say what is "
-                    "wrong. Exits by the first step that failed; warnings alone are 0.",
+                    "Test a connection step by step, up to a test job that takes a second, and say what is "
+                    "wrong. The exit code is that of the first step that failed; warnings do not count.",
                 ),
             ),
         )

@@ -1,20 +1,20 @@
-"""How commands end: what each exit code means to a script, and one sentence instead of a traceback.
+"""How commands end: with an exit code for scripts, and a sentence instead of a traceback.
 
 ====  ==============================================================================================
 code  meaning
 ====  ==============================================================================================
-0     done; with ``submit --wait`` and ``logs --follow``: the job SUCCEEDED
-1     something unexpected; of ``check``, too: the cluster gave another log or result than it should
-2     bad input: arguments, plugin, params, a job id that is taken; or Ray refused the job
+0     success; for ``submit --wait`` and ``logs --follow``: the job SUCCEEDED
+1     an unexpected error; for ``check``, also: the cluster returned a wrong log or result
+2     bad input: arguments, plugin, params, a submission ID in use; or Ray refused the job
 3     the job FAILED
 4     the job was STOPPED
-5     the cluster does not know the job (any more), or its log is gone
+5     the cluster does not know the job, or no longer does, or its log is gone
 6     the cluster is unreachable
-7     the cluster refused the credentials
-8     the connection can't be used: there is none, or its address or TLS settings are wrong
-9     the job did not come to its end, or to its stop, in time
-130   Ctrl-C; a job that was being followed goes on
-141   what reads the output, such as ``head``, had enough of it; nothing is said then
+7     the cluster rejected the credentials
+8     the connection can't be used: it does not exist, or its address or TLS settings are wrong
+9     the job did not end or stop in time
+130   Ctrl-C; a job that was being followed keeps running
+141   the reader of the output, such as ``head``, stopped reading; there is no message then
 ====  ==============================================================================================
 """
 
@@ -65,27 +65,27 @@ _CODES: dict[type[AirflowSynapseError], int] = {
 }
 
 IN_HELP = """exit codes:
-  0  done; where a job is followed: it SUCCEEDED
-  1  something unexpected, as a log or result that is not what check wrote
+  0  success; if a job was followed, it SUCCEEDED
+  1  an unexpected error, such as a wrong log or result in check
   2  bad input, or Ray refused the job
   3  the job FAILED
   4  the job was STOPPED
   5  the cluster does not know the job, or its log is gone
   6  the cluster is unreachable
-  7  the cluster refused the credentials
+  7  the cluster rejected the credentials
   8  the connection can't be used
-  9  the job did not end, or stop, in time
-  130  Ctrl-C; a job that was followed goes on
-  141  what reads the output had enough of it"""
+  9  the job did not end or stop in time
+  130  Ctrl-C; a job that was followed keeps running
+  141  the reader of the output stopped reading"""
 
 
 class UsageError(Exception):
-    """Arguments that argparse takes and that make no sense, as a clause."""
+    """Arguments that argparse accepts but that make no sense. Its text is a clause."""
 
 
 def code_of(error: AirflowSynapseError) -> int:
-    """Return the exit code that an error means. What is not named otherwise is bad input."""
-    if type(error) is ExecutionError:  # and none of its kinds, which say what happened
+    """Return the exit code of an error. Errors without a code of their own count as bad input."""
+    if type(error) is ExecutionError:  # not a subclass, because those say what happened
         return UNEXPECTED
     for kind, code in _CODES.items():
         if isinstance(error, kind):
@@ -94,15 +94,15 @@ def code_of(error: AirflowSynapseError) -> int:
 
 
 def tell(text: str) -> None:
-    """Tell a person something. Standard output is for what was asked for."""
+    """Tell the user something. Standard output is only for what the user asked for."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is a command line
 
 
 def command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
-    """Make a function that returns an exit code one of Airflow's commands.
+    """Turn a function that returns an exit code into an Airflow command.
 
-    Airflow's own ``action_cli`` is left out on purpose: it needs the metadata database, also where the
-    connection comes from elsewhere, and writes all arguments, values of ``--env`` too, into its log.
+    This does not use Airflow's ``action_cli``. That needs the metadata database even if the connection
+    comes from elsewhere, and it logs all arguments, including the values of ``--env``.
     """
 
     @functools.wraps(run)
@@ -121,7 +121,7 @@ def command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
             tell("Interrupted.")
             code = INTERRUPTED
         except BrokenPipeError:
-            # The reader of a pipe has left; Python would complain once more when it closes stdout.
+            # The reader of the pipe has left, and Python would complain again when it closes stdout.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             code = _BROKEN_PIPE
         if code:
@@ -131,7 +131,7 @@ def command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
 
 
 def _send_logs_to_stderr(*, is_verbose: bool) -> None:
-    """Keep standard output free of log lines, and ours quiet unless they are asked for."""
+    """Keep log lines out of standard output, and show ours only if the user asks for them."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(sys.stderr)

@@ -15,6 +15,7 @@ from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
 from airflow_synapse.durations import to_seconds
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
+from airflow_synapse.plurals import counted
 from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -22,12 +23,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @command
 def list_jobs(args: Namespace) -> int:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     since = _since(args.since)
     if args.own and not settings.deployment():
         raise exits.UsageError(
-            "--own: this Airflow has no name by which its jobs are known. Set [ray] deployment, or "
-            "[api] base_url, in its configuration"
+            "--own can't recognize this Airflow's jobs, because this Airflow has no name. Set [ray] "
+            "deployment or [api] base_url in its configuration"
         )
     all_jobs = executor_of(args).list_jobs()
     jobs = [job for job in all_jobs if _is_wanted(job, args, since)]
@@ -35,15 +36,15 @@ def list_jobs(args: Namespace) -> int:
     shown = jobs[: args.limit or None]
     print_rows([_row(job, args.output) for job in shown], args.output)
     if len(shown) < len(jobs):
-        tell(f"{len(shown)} of {len(jobs)} jobs are shown; --limit 0 shows all.")
+        tell(f"Showing {len(shown)} of {len(jobs)} jobs. Use --limit 0 to show all.")
     elif not jobs:
-        tell(f"No such job among the {len(all_jobs)} that the cluster remembers.")
+        tell(f"No jobs match. The cluster remembers {counted(len(all_jobs), 'job')}.")
     return exits.OK
 
 
 @command
 def status(args: Namespace) -> int:
-    """Tell all that is known of a job."""
+    """Show everything that is known about a job."""
     hook = hook_of(ref_of(args))
     print_one(
         _facts(hook.get_info(args.job_id), hook.job_page(args.job_id), args.output), args.output
@@ -53,13 +54,13 @@ def status(args: Namespace) -> int:
 
 @command
 def stop(args: Namespace) -> int:
-    """Stop a job and see that it is stopped."""
+    """Stop a job and wait until it has stopped."""
     executor = executor_of(args)
     if executor.stop(args.job_id):
         tell(f"Ray job {args.job_id} was stopped.")
     else:
         status = executor.get_status(args.job_id)
-        tell(f"Ray job {args.job_id} had already ended; it is {status}.")
+        tell(f"Ray job {args.job_id} had already ended as {status}.")
     return exits.OK
 
 
@@ -72,7 +73,7 @@ def _is_wanted(job: JobInfo, args: Namespace, since: float) -> bool:
 
 
 def _since(text: str | None) -> float:
-    """Return the moment that lies a duration back, in seconds since the epoch."""
+    """Return the time that was a duration ago, in seconds since the epoch."""
     if text is None:
         return 0.0
     short = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
@@ -80,7 +81,7 @@ def _since(text: str | None) -> float:
         seconds = float(short[1]) * _UNITS[short[2]] if short else to_seconds(text, "--since")
     except ValueError as exc:
         raise exits.UsageError(
-            f"--since {text!r}: give something like 90s, 12h or PT1H30M"
+            f"--since is {text!r}, but must be a duration such as 90s, 12h or PT1H30M"
         ) from exc
     return time.time() - (seconds or 0.0)
 
@@ -122,7 +123,7 @@ def _facts(job: JobInfo, page: str, output: str) -> dict[str, Any]:
 
 
 def _what_runs(job: JobInfo) -> str:
-    """Return the plugin's action, or the command of a job that runs none."""
+    """Return the plugin's action, or the command if the job runs no action."""
     action = job.metadata.get(ACTION_KEY)
     if action is None:
         return job.entrypoint
@@ -131,7 +132,7 @@ def _what_runs(job: JobInfo) -> str:
 
 
 def _task(metadata: Mapping[str, str]) -> str | None:
-    """Return the task instance and its try that submitted a job, None if none did."""
+    """Return the task instance and the try that submitted a job, None if no task did."""
     if "airflow_task_id" not in metadata:
         return None
     name = f"{metadata.get('airflow_dag_id')}.{metadata['airflow_task_id']}"

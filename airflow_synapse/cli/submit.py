@@ -52,7 +52,7 @@ def submit(args: Namespace) -> int:
 
 
 def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
-    """Submit the job, of which an interruption leaves it open whether it was started."""
+    """Submit the job. If interrupted, say how to find out whether it started."""
     job_id: str = args.job_id or f"airflow-cli-{uuid.uuid4().hex[:16]}"
     if sys.stderr.isatty():
         executor.on_upload = UploadDisplay(sys.stderr)
@@ -60,9 +60,9 @@ def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
         return executor.submit_prepared(job, job_id)
     except KeyboardInterrupt:
         tell(
-            f"\nInterrupted: Ray job {job_id} may have been submitted or not.\n"
-            f"  look:    {again('status', job_id, ref_of(args))}\n"
-            f"  stop it: {again('stop', job_id, ref_of(args))}"
+            f"\nInterrupted. Ray job {job_id} may have been submitted.\n"
+            f"  check it: {again('status', job_id, ref_of(args))}\n"
+            f"  stop it:  {again('stop', job_id, ref_of(args))}"
         )
         sys.exit(exits.INTERRUPTED)
 
@@ -74,7 +74,7 @@ def _prepared(executor: RayJobExecutor, args: Namespace) -> PreparedJob:
 
 
 def shell_command(words: Sequence[str]) -> str:
-    """Return the words after ``--`` as a shell command; a single one is one already."""
+    """Return the words after ``--`` as a shell command. A single word already is one."""
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
@@ -84,7 +84,9 @@ def _refuse_contradictions(args: Namespace) -> None:
     if not args.action and not args.entrypoint:
         raise UsageError("give an action of the plugin in --working-dir, or a command after --")
     if args.entrypoint and args.params is not None:
-        raise UsageError("--params are an action's; write those of a command into it")
+        raise UsageError(
+            "--params is only for actions; write a command's arguments into the command"
+        )
 
 
 def _environment(pairs: Sequence[str]) -> dict[str, str]:
@@ -93,16 +95,16 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not name or not equals:  # the text may be a secret
             raise UsageError(
-                "--env takes NAME=VALUE; nothing of this environment is sent by itself"
+                "--env takes NAME=VALUE; variables of this shell are not sent automatically"
             )
         env[name] = value
     return env
 
 
 def _json_object(text: str | None, option: str) -> Mapping[str, Any] | None:
-    """Return a JSON object that stands in an argument, a file (``@name``) or standard input (``@-``).
+    """Return a JSON object from an argument, a file (``@name``) or standard input (``@-``).
 
-    :raises UsageError: if it is none. The text is not repeated, as it may hold secrets.
+    :raises UsageError: if it is not a JSON object. The error leaves the text out, as it may hold secrets.
     """
     if text is None:
         return None
@@ -113,7 +115,9 @@ def _json_object(text: str | None, option: str) -> Mapping[str, Any] | None:
     except ValueError as exc:
         raise UsageError(f"{option} is not JSON ({exc})") from exc
     if not isinstance(value, dict):
-        raise UsageError(f"{option} is a JSON {type(value).__name__}, but must be an object: {{…}}")
+        raise UsageError(
+            f"{option} must be a JSON object, {{…}}, but is of type {type(value).__name__}"
+        )
     return value
 
 
@@ -124,9 +128,9 @@ def _content(text: str) -> str:
 
 
 class UploadDisplay:
-    """Shows on a terminal how far an upload is.
+    """Shows the progress of an upload on a terminal.
 
-    :param terminal: Where to.
+    :param terminal: The terminal to write to.
     """
 
     def __init__(self, terminal: TextIO) -> None:
@@ -134,7 +138,7 @@ class UploadDisplay:
         self._drawn_at = 0.0
 
     def __call__(self, sent: int, size: int) -> None:
-        """Take how many bytes were sent, and how many there are."""
+        """Show that so many bytes of so many were sent."""
         is_done = sent >= size
         now = time.monotonic()
         if not is_done and now - self._drawn_at < _REDRAWN_EVERY:

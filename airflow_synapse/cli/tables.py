@@ -1,4 +1,4 @@
-"""What commands print in the format that ``--output`` names, by Airflow's own console."""
+"""Prints results in the format that ``--output`` names, with Airflow's own console."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from airflow.cli.simple_table import AirflowConsole
 from rich.markup import escape
 
 FOR_PEOPLE = frozenset({"table", "plain"})
-"""The formats that are read by people, where a long text is cut and no JSON is wanted."""
+"""The formats for people, which shorten long texts and contain no JSON."""
 
 
 class _Console(AirflowConsole):
-    """Airflow's console, that leaves it to the command what a reader who left means."""
+    """Airflow's console, but a broken pipe is left to the command."""
 
     def on_broken_pipe(self) -> None:
-        """Let the BrokenPipeError through that is being handled; rich would exit as after an error."""
+        """Raise the BrokenPipeError again. By default, rich would exit with an error code."""
         raise  # noqa: PLE0704
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
-    """Print rows of the same columns. Of no rows, people see nothing and programs an empty list."""
+    """Print rows with the same columns. If there are none, JSON and YAML get an empty list."""
     console = _Console()
     if output == "json":
         console.print_as_json(list(rows))  # type: ignore[arg-type]  # takes whatever JSON can hold
@@ -34,7 +34,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:
 
 
 def print_one(facts: Mapping[str, Any], output: str) -> None:
-    """Print facts about one thing: a row each for people, one object for programs."""
+    """Print facts about one thing: as rows for people, as one object for programs."""
     if output in FOR_PEOPLE:
         rows = [{"property": name, "value": value} for name, value in facts.items()]
         print_rows(rows, output)
@@ -45,7 +45,7 @@ def print_one(facts: Mapping[str, Any], output: str) -> None:
 
 
 def moment(milliseconds: int | None) -> str | None:
-    """Return a time of Ray's as ISO 8601 in UTC."""
+    """Return one of Ray's timestamps as ISO 8601 in UTC."""
     if not milliseconds:
         return None
     when = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
@@ -60,7 +60,7 @@ def shortened(text: str, length: int = 60) -> str:
 
 def _as_text(row: Mapping[str, Any], output: str) -> dict[str, str]:
     texts = {name: _text(value) for name, value in row.items()}
-    if output == "table":  # Airflow's console would take what stands in brackets for a colour
+    if output == "table":  # Airflow's console would read text in brackets as a colour
         return {name: escape(text) for name, text in texts.items()}
     return texts
 

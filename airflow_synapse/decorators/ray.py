@@ -1,4 +1,4 @@
-"""``@task.ray``: a Python function as a Ray job."""
+"""``@task.ray``: runs a Python function as a Ray job."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _SENDABLE = frozenset(
         "test_mode",
     }
 )
-"""Context variables that JSON can hold. ``@task.virtualenv`` gives those without further packages, too."""
+"""Context variables that JSON can represent. ``@task.virtualenv`` passes the same ones by default."""
 
 
 class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
-    """Runs a Python function as a Ray job and returns what it returned.
+    """Runs a Python function as a Ray job and returns its return value.
 
-    The function's source is sent, as with ``@task.virtualenv``: it imports what it needs itself, and
-    nothing of the module around it is there. Arguments and result travel as JSON. Takes all arguments
-    of :class:`~airflow_synapse.operators.base.RayJobOperator`.
+    As with ``@task.virtualenv``, only the function's source is sent. The function must import what it
+    needs, and it can't use names from its module. Arguments and result are sent as JSON. Takes all
+    arguments of :class:`~airflow_synapse.operators.base.RayJobOperator`.
 
     :param python_callable: The function.
     :param op_args: Positional arguments.
     :param op_kwargs: Keyword arguments.
-    :param requirements: Requirement lines, or the path of a file with such.
+    :param requirements: Requirement lines, or the path of a requirements file.
     """
 
     template_fields: Sequence[str] = (
@@ -85,16 +85,16 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
 
     @property
     def is_async(self) -> bool:
-        """Whether :meth:`execute` is asynchronous; an ``async def`` is awaited in the job."""
+        """Whether :meth:`execute` is asynchronous. It never is; an ``async def`` is awaited in the job."""
         return False
 
     def execute(self, context: Context) -> Any:
-        """Submit the job or adopt the one of an earlier try, and wait for it."""
+        """Submit the job, or take over the job of an earlier try, and wait for it."""
         self._context = context
         return super().execute(context)
 
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
-        """Return the function as a job."""
+        """Return the job that runs the function."""
         from airflow_synapse.plugin.function import FunctionSource
 
         function = FunctionSource.of(self.python_callable)
@@ -108,7 +108,7 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
     def _params(self, name: str) -> dict[str, Any]:
         """Return all arguments by name.
 
-        :raises ActionParamsError: if one can't be given by name or is missing.
+        :raises ActionParamsError: if an argument is missing or can't be passed by name.
         """
         sendable = {key: self._context[key] for key in _SENDABLE if key in self._context}
         given = {**sendable, **self.op_kwargs}
@@ -119,7 +119,7 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
         for value, parameter in zip(self.op_args, parameters.values(), strict=False):
             if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
                 problems[f"params.{parameter.name}"] = (
-                    "can't be given by name, as it would have to be"
+                    "can't be passed by name, but a Ray job takes all its arguments by name"
                 )
             kwargs[parameter.name] = value
         for parameter in parameters.values():
@@ -135,16 +135,16 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
 
 
 def _why_missing(name: str) -> str:
-    """Return why a variable of Airflow's context that a function needs is not given to it."""
+    """Return why a function does not get a context variable that it needs."""
     if name in _OF_THE_LOGICAL_DATE:
         return (
-            "is not in this run's context, as the run has no logical date; with the default None, it may "
-            "be missing"
+            "is not in this run's context because the run has no logical date; to allow that, give it the "
+            "default None"
         )
     if name in _SENDABLE:
-        return "is not in this run's context; with the default None, it may be missing"
+        return "is not in this run's context; to allow that, give it the default None"
     return (
-        "is a part of Airflow's context that can't be sent to a Ray job; those that can are "
+        "is a part of Airflow's context that can't be sent to a Ray job; the parts that can be sent are "
         f"{', '.join(sorted(_SENDABLE))}"
     )
 
@@ -183,7 +183,7 @@ def ray_task(
     job_timeout: float | timedelta | str | None = None,
     pending_timeout: float | timedelta | str | None = None,
     unreachable_timeout: float = ...,
-    # Logs and ends
+    # Logs and outcome
     stream_logs: bool = ...,
     log_lines_per_second: float | None = None,
     stop_on_kill: bool = ...,
@@ -198,16 +198,16 @@ def ray_task(
     multiple_outputs: bool | None = None,  # noqa: FBT001  # Airflow's signature
     **kwargs: Any,
 ) -> Any:
-    """Make a task of a function, which runs as a Ray job: ``@task.ray``, or ``@ray_task``.
+    """Turn a function into a task that runs it as a Ray job: ``@task.ray`` or ``@ray_task``.
 
-    Type checkers know the arguments of this one, and take any of ``@task.ray``.
+    Type checkers know the arguments of ``@ray_task``, but accept any arguments for ``@task.ray``.
 
     :param python_callable: The function.
-    :param multiple_outputs: Whether to push each key of a returned dict as an XCom of its own.
+    :param multiple_outputs: Whether to push each key of a returned dict as a separate XCom.
     :param kwargs: Arguments of :class:`RayDecoratedOperator`, and of any operator.
     """
     if "resources" in kwargs and "custom_resources" not in kwargs:
-        # expand() would take it for the argument of Airflow's own operators.
+        # expand() would mistake it for the argument that all of Airflow's operators have.
         kwargs["custom_resources"] = kwargs.pop("resources")
     return task_decorator_factory(
         python_callable=python_callable,

@@ -3,26 +3,26 @@
 ::
 
     AirflowSynapseError
-    ├── ExecutionError                      something about one job
+    ├── ExecutionError                      something went wrong with one job
     │   ├── RayJobFailedError               the job ended FAILED
     │   │   ├── RayJobEntrypointError       user code: the entrypoint's exit code was not 0
     │   │   ├── RayJobRuntimeEnvError       its runtime_env could not be set up
-    │   │   ├── RayJobNotScheduledError     no node ever took it
-    │   │   └── RayJobInfrastructureError   its supervisor, node or head was lost
-    │   ├── RayJobStoppedError              somebody stopped it
-    │   ├── RayJobTimeoutError              a limit of ours ran out
-    │   ├── RayJobNotFoundError             the cluster does not know it (any more)
-    │   ├── JobIdConflictError              its id belongs to another job
-    │   ├── RayJobSubmissionError           it was refused, by us or by Ray
-    │   └── RayLogNotFoundError             a file of it, its log or its result, is gone
+    │   │   ├── RayJobNotScheduledError     no node ever ran it
+    │   │   └── RayJobInfrastructureError   its supervisor, its node or the head node was lost
+    │   ├── RayJobStoppedError              somebody or something else stopped it
+    │   ├── RayJobTimeoutError              one of our time limits ran out
+    │   ├── RayJobNotFoundError             the cluster does not know it, or no longer does
+    │   ├── JobIdConflictError              another job has its submission ID
+    │   ├── RayJobSubmissionError           we or Ray refused it
+    │   └── RayLogNotFoundError             its log or its result is gone
     ├── RayClusterUnreachableError          no usable answer from the cluster
     ├── RayAuthenticationError              the cluster answered 401 or 403
     ├── RayAddressError                     the cluster's address or TLS settings can't be used
-    ├── PluginManifestError                 a plugin folder's config.yaml, files or size
-    │   └── PluginRequirementsError         a line of its requirements
-    ├── FunctionSourceError                 a Python function that can't be sent to a cluster
+    ├── PluginManifestError                 something is wrong with a plugin folder
+    │   └── PluginRequirementsError         a line of its requirements is wrong
+    ├── FunctionSourceError                 a Python function can't be sent to a cluster
     ├── ActionNotFoundError                 the manifest has no such action
-    └── ActionParamsError                   params that JSON or the action's schema refuse
+    └── ActionParamsError                   JSON or the action's schema rejects the params
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ __all__ = [
     "RayLogNotFoundError",
 ]
 
-for (
-    _name
-) in __all__:  # the one path by which they are imported, shown in tracebacks and pickles, too
+# Tracebacks and pickles show the path that users import them from.
+for _name in __all__:
     if isinstance(_error := globals()[_name], type):
         _error.__module__ = __name__

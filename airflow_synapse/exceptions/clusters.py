@@ -1,4 +1,4 @@
-"""Why a cluster can't be asked."""
+"""Errors about a cluster that can't be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class RayClusterUnreachableError(AirflowSynapseError):
 
     :param cluster: The dashboard URL.
     :param reason: What happened, as a clause.
-    :param job_id: The job it was about, if any; it may well be running.
+    :param job_id: The job that the call was about, if any. It may still be running.
     :param hint: What to check.
     :param retry_after: Seconds to wait before the next try, if the server asked for it.
     """
@@ -37,13 +37,13 @@ class RayClusterUnreachableError(AirflowSynapseError):
     def sentence(self) -> str:
         about = f" Job {self.job_id} may still be running there." if self.job_id else ""
         hint = self.hint or (
-            "Check that the head node is up and that this machine reaches its dashboard port."
+            "Check that the head node is up and that this machine can reach its dashboard port."
         )
         return f"The Ray cluster at {self.cluster} is unreachable: {self.reason}.{about} {hint}"
 
 
 class RayAuthenticationError(AirflowSynapseError):
-    """The cluster refused who we are (401) or what we may do (403).
+    """The cluster rejected the credentials (401) or denied permission (403).
 
     :param cluster: The dashboard URL.
     :param http_status: 401 or 403.
@@ -62,24 +62,24 @@ class RayAuthenticationError(AirflowSynapseError):
 
     def sentence(self) -> str:
         if self.http_status == 401:
-            why = "no valid credentials came with the request (401)"
-            todo = "Set the connection's password to the cluster's token, or its headers or cookies to what your proxy asks for."
+            why = "it came without valid credentials (401)"
+            todo = "Set the connection's password to the cluster's token, or set the headers or cookies that your proxy expects."
         else:
-            why = "the credentials were understood but refused (403)"
-            todo = "The token is wrong or has expired, or it lacks the right to use the Jobs API."
+            why = "its credentials were recognized but rejected (403)"
+            todo = "The token is wrong or has expired, or it has no permission to use the Jobs API."
         return f"The Ray cluster at {self.cluster} refused the request: {why}. {todo}"
 
 
 class RayAddressError(AirflowSynapseError):
-    """The cluster's address, or a setting of how to reach it, can't be used.
+    """The cluster's address or TLS settings can't be used.
 
     :param address: What was given, without credentials.
     :param reason: What is wrong with it, as a clause.
-    :param hint: What to do, by default to give another address.
+    :param hint: What to do; the default asks for another address.
     """
 
     def __init__(self, *, address: str, reason: str, hint: str = "") -> None:
-        hint = hint or "Give something like http://head-node:8265."
+        hint = hint or "Use a URL such as http://head-node:8265."
         super().__init__(address=address, reason=reason, hint=hint)
 
     address: str

@@ -1,10 +1,11 @@
-"""What went wrong with one job."""
+"""Errors about one job."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from airflow_synapse.exceptions.base import AirflowSynapseError
+from airflow_synapse.plurals import counted
 
 LAST_LINES = 20
 """How many of a job's last log lines an error carries."""
@@ -14,7 +15,7 @@ class ExecutionError(AirflowSynapseError):
     """Something about one job went wrong.
 
     :param reason: What happened, as a clause without a full stop.
-    :param job_id: The job's submission id, None if it never had one.
+    :param job_id: The job's submission ID, None if it never had one.
     :param cluster: The dashboard URL of its cluster.
     :param status: Ray's status of the job, if known.
     :param error_type: Ray's ``error_type`` of the job, if it has one.
@@ -71,20 +72,20 @@ class ExecutionError(AirflowSynapseError):
 
 
 class RayJobFailedError(ExecutionError):
-    """The job ended FAILED. The subclass tells whose fault it was."""
+    """The job FAILED. The subclass says why."""
 
-    default_hint = "Ray's message and the job's log tell more."
+    default_hint = "See Ray's message and the job's log for details."
 
     def sentence(self) -> str:
         text = self.verdict()
         if self.last_lines:
-            text += f"\nThe last {len(self.last_lines)} lines of its log:\n" + "\n".join(
-                f"    {line}" for line in self.last_lines
-            )
+            shown = counted(len(self.last_lines), "line")
+            text += f"\nThe end of its log ({shown}):\n"
+            text += "\n".join(f"    {line}" for line in self.last_lines)
         return text
 
     def verdict(self) -> str:
-        """Return the sentence less the log, for who has seen that."""
+        """Return the sentence without the log, for readers who have already seen the log."""
         facts = [f"error type {self.error_type}" if self.error_type else ""]
         facts.append(f"exit code {self.exit_code}" if self.exit_code is not None else "")
         told = ", ".join(fact for fact in facts if fact)
@@ -94,10 +95,10 @@ class RayJobFailedError(ExecutionError):
         return f"{text}\n{self.hint or self.default_hint}"
 
     def message_without_log(self) -> str:
-        """Return Ray's message, less the copy of the log's end that Ray puts into it.
+        """Return Ray's message without the end of the log that Ray copies into it.
 
         Ray appends up to 20,000 characters of log to the message of a failed entrypoint
-        (``JobSupervisor.run``); they are in ``last_lines`` already.
+        (``JobSupervisor.run``). ``last_lines`` already has them.
         """
         message = self.message or ""
         if self.last_lines:
@@ -106,82 +107,82 @@ class RayJobFailedError(ExecutionError):
 
 
 class RayJobEntrypointError(RayJobFailedError):
-    """The job's own code failed: its entrypoint ended with another exit code than 0, or is no command."""
+    """The job's own code failed: its entrypoint exited with a nonzero code or could not be run at all."""
 
-    default_hint = "The job's own code failed; its log shows where."
+    default_hint = "The job's own code failed. Its log shows where."
 
 
 class RayJobRuntimeEnvError(RayJobFailedError):
     """The job's runtime_env could not be set up, so its code never ran."""
 
     default_hint = (
-        "Its runtime_env could not be set up: check the requirements, the package index that the "
-        "cluster's nodes can reach, and that they have pip (a Python made by uv has none)."
+        "Its runtime_env could not be set up. Check the requirements, and check that the cluster's "
+        "nodes can reach the package index and have pip (a virtual environment made by uv has none)."
     )
 
 
 class RayJobNotScheduledError(RayJobFailedError):
-    """No node took the job, so its code never ran."""
+    """No node could run the job, so its code never started."""
 
     default_hint = (
-        "No node could take it: compare the resources and labels it asks for with `ray status`."
+        "No node could run it. Compare the resources and labels it requests with `ray status`."
     )
 
 
 class RayJobInfrastructureError(RayJobFailedError):
-    """The job's supervisor, its node or the cluster's head was lost.
+    """The job's supervisor, its node or the cluster's head node was lost.
 
-    After a head node failed over, Ray gives this verdict also for jobs that went on running.
+    After a failover of the head node, Ray reports this even for jobs that kept running.
     """
 
     default_hint = (
-        "The cluster lost the job's supervisor, node or head: this is not a fault of the job's "
-        "code, and another try may succeed."
+        "The cluster lost the job's supervisor, its node or the head node. The job's code is not "
+        "to blame, and another try may succeed."
     )
 
 
 class RayJobStoppedError(ExecutionError):
-    """Somebody stopped the job."""
+    """Somebody or something else stopped the job."""
 
     def sentence(self) -> str:
-        reason = self.reason or "was STOPPED by somebody or something other than this caller"
-        hint = self.hint or "Submit it again if that was not intended."
+        reason = self.reason or "was STOPPED by somebody or something else"
+        hint = self.hint or "If that was a mistake, submit it again."
         return f"{self.subject} {reason}. {hint}"
 
 
 class RayJobTimeoutError(ExecutionError):
-    """A limit of ours ran out before the job came to where it had to be."""
+    """A time limit ran out before the job reached the expected state."""
 
 
 class RayJobNotFoundError(ExecutionError):
-    """The cluster has no job of this id."""
+    """The cluster has no job with this submission ID."""
 
     def sentence(self) -> str:
         return (
-            f"{self.subject} does not exist (any more). {self.reason + '. ' if self.reason else ''}"
-            f"{self.hint or 'A restarted head node forgets its jobs; also check that the connection names the right cluster.'}"
+            f"{self.subject} does not exist, or no longer does. {self.reason + '. ' if self.reason else ''}"
+            f"{self.hint or 'A head node forgets its jobs when it restarts. Also check that the connection points to the right cluster.'}"
         )
 
 
 class JobIdConflictError(ExecutionError):
-    """The id is taken by a job that is not the one asked for."""
+    """Another job already has this submission ID."""
 
     def sentence(self) -> str:
         return (
-            f"The submission id {self.job_id} is already used on {self.cluster} by another job: "
+            f"Another job on {self.cluster} already has the submission ID {self.job_id}: "
             f"{self.reason}. {self.hint or 'Nothing was started. Choose another job_id.'}"
         )
 
 
 class RayJobSubmissionError(ExecutionError):
-    """The job was refused, before anything was sent or by Ray."""
+    """We refused the job before sending anything, or Ray refused it."""
 
     def sentence(self) -> str:
-        where = f" on {self.cluster}" if self.cluster else ""
+        where = f" to {self.cluster}" if self.cluster else ""
         job = f" {self.job_id!r}" if self.job_id is not None else ""
         text = f"The Ray job{job} was not submitted{where}: {self.reason}."
         return f"{text} {self.hint}" if self.hint else text
 
 
 class RayLogNotFoundError(ExecutionError):
-    """A file that the job wrote, its log or its result, can't be found on the cluster."""
+    """A job's log or result can't be found on the cluster."""

@@ -1,4 +1,4 @@
-"""What is wrong with what a user wants to run."""
+"""Errors about the code that a user wants to run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class PluginManifestError(AirflowSynapseError):
     """A plugin folder can't be used as it is.
 
     :param path: The file or folder.
-    :param reason: What is wrong with it, naming key and value where there are such.
+    :param reason: What is wrong with it, with the key and the value if there are any.
     :param hint: What to do next, as a sentence.
     """
 
@@ -46,8 +46,8 @@ class FunctionSourceError(AirflowSynapseError):
 
     def sentence(self) -> str:
         return (
-            f"The function {self.function!r} {self.reason}. Only its own source is sent: import what it "
-            "needs inside of it, give it values as arguments, or put the code into a plugin."
+            f"The function {self.function!r} {self.reason}. Only the function's own source is sent: "
+            "import what it needs inside it, pass values as arguments, or move the code into a plugin."
         )
 
 
@@ -56,7 +56,7 @@ class ActionNotFoundError(AirflowSynapseError):
 
     :param action_name: The name asked for.
     :param plugin: The plugin's name or folder.
-    :param known: The names there are.
+    :param known: The names that it has.
     """
 
     def __init__(self, *, action_name: str, plugin: str, known: Iterable[str]) -> None:
@@ -69,15 +69,15 @@ class ActionNotFoundError(AirflowSynapseError):
     def sentence(self) -> str:
         known = ", ".join(self.known) if self.known else "none"
         return (
-            f"Plugin {self.plugin} has no action {self.action_name!r}. It has: {known}. An "
-            "entrypoint may be given instead, written package.module:attribute."
+            f"Plugin {self.plugin} has no action {self.action_name!r}. Available actions: {known}. You can also give an "
+            "entrypoint as package.module:attribute."
         )
 
 
 class ActionParamsError(AirflowSynapseError):
-    """An action's params can't be sent or break its schema.
+    """An action's params can't be sent, or don't match its schema.
 
-    :param problems: What is wrong, by path, e.g. ``{"params.optim.lr": "is not a number"}``.
+    :param problems: What is wrong, keyed by path, e.g. ``{"params.optim.lr": "is not a number"}``.
     :param action_name: The action they were meant for.
     """
 

@@ -1,8 +1,8 @@
-"""What Airflow can hold of the values that a job may make.
+"""Makes a job's values safe for Airflow to send and store.
 
-Airflow sends events and XComs as msgpack, whose integers have 64 bits and whose text is UTF-8, and
-keeps them in JSON columns. Of an event that can't be sent or kept, the whole triggerer dies, again
-after each restart (Airflow 3.3.2: ``TriggerRunner.sync_state_to_supervisor``).
+Airflow sends events and XComs as msgpack, which has 64-bit integers and UTF-8 text, and stores them in
+JSON columns. An event that it can't send or store kills the whole triggerer, and again after each
+restart (Airflow 3.3.2: ``TriggerRunner.sync_state_to_supervisor``).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 
 _INTEGERS = range(-(2**63), 2**64)
 _DEEPEST = 100
-"""Levels of lists and dicts in an event."""
+"""How many levels of lists and dicts an event may have."""
 
 
 def safe_text(text: str) -> str:
-    """Return text with escapes for what is no character, or none that PostgreSQL takes."""
+    """Return text with escapes for invalid characters and for those that PostgreSQL rejects."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def is_safe(value: Any, depth: int = 0) -> bool:
-    """Return whether a value of JSON passes all of Airflow unharmed.
+    """Return whether a JSON value passes through Airflow unchanged.
 
-    Keys in front of which are underscores are left out, as Airflow's serialization has such of its own.
+    Keys that begin with two underscores do not, because Airflow's serialization uses such keys itself.
     """
     if isinstance(value, str):
         return safe_text(value) == value
@@ -44,7 +44,7 @@ def is_safe(value: Any, depth: int = 0) -> bool:
 
 
 def safe_value(value: Any) -> Any:
-    """Return a value of JSON with text in place of integers that are too large, and only safe text."""
+    """Return a JSON value in which integers that are too large are text, and all text is safe."""
     if isinstance(value, str):
         return safe_text(value)
     if isinstance(value, int) and value not in _INTEGERS:

@@ -1,1 +1,1 @@
-"""What others learn of the jobs behind tasks: by Airflow's asset events and by OpenLineage."""
+"""Reports the jobs behind tasks to Airflow's asset events and to OpenLineage."""

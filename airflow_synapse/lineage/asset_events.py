@@ -1,4 +1,4 @@
-"""The events of a task's assets tell of the job that made them."""
+"""Adds the job to the events of the assets that its task updates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from airflow_synapse.handover.job_facts import JobFacts
 
 
 def tell_assets(context: Any, outlets: Iterable[Any], facts: JobFacts | None) -> None:
-    """Add the job's facts to the extra of the event of each asset among the outlets.
+    """Add the job's facts to the ``extra`` of the event of each asset among the outlets.
 
-    What a user has put there stays. An asset that is not named itself (an alias, a reference) is left
-    to the user, who alone knows it.
+    Values that the user has set stay. An outlet that is not an asset itself, such as an alias, is left
+    to the user, because only the user knows which asset it means.
     """
     events = context.get("outlet_events")
     if facts is None or events is None:

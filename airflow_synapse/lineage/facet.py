@@ -1,4 +1,4 @@
-"""Our facet. Imported only where OpenLineage's client is installed."""
+"""The run facet for a Ray job. Imported only if OpenLineage's client is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_synapse.handover.job_facts import JobFacts
 
 @attr.define
 class RayJobRunFacet(RunFacet):
-    """A task's Ray job, in OpenLineage's spelling of names. See :class:`.JobFacts`."""
+    """A task's Ray job, with names in OpenLineage's style. See :class:`.JobFacts`."""
 
     jobId: str  # noqa: N815
     cluster: str | None = None

@@ -1,7 +1,7 @@
-"""What OpenLineage's events of our tasks tell of the job, and what the job is told of its task.
+"""Adds the job to OpenLineage's events about its task, and tells the job which task submitted it.
 
-Nothing of ``apache-airflow-providers-openlineage`` is imported before that provider itself asks for
-lineage, or is looked for when a job is submitted.
+This imports ``apache-airflow-providers-openlineage`` only when that provider asks for lineage or when
+a job is submitted.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.reporting import Logger
 
 PARENT_ID = "OPENLINEAGE_PARENT_ID"
-"""Environment: the task's run as ``namespace/name/run id``."""
+"""The environment variable with the task's run as ``namespace/name/run id``."""
 
 ROOT_PARENT_ID = "OPENLINEAGE_ROOT_PARENT_ID"
-"""Environment: the DAG's run, or what that was given as its own root, likewise."""
+"""The environment variable with the DAG run, or with the root that the DAG run was given."""
 
 _SAYS_SO_ITSELF = frozenset({PARENT_ID, ROOT_PARENT_ID, "OPENLINEAGE_CONTEXT"})
-"""Where a job's environment has one of these, its author has decided on the parent."""
+"""If a job's environment has one of these, its author has chosen the parent."""
 
 FACET_NAME = "airflowSynapse_rayJob"
 
 
 class OpenLineageFacets:
-    """Mixed into operators and sensors: answers OpenLineage's provider with the task's job.
+    """A mixin for operators and sensors that tells OpenLineage's provider about the task's job.
 
-    The provider asks the very instance that has run, from a process forked off it, where Airflow must
-    not be asked for anything. So what there is to tell is noted beforehand.
+    The provider calls the instance that has run, but in a forked process, which must not call Airflow.
+    So the instance keeps the facts about its job beforehand.
     """
 
     _facts: JobFacts | None = None
 
     def get_openlineage_facets_on_complete(self, ti: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002  # the provider's signature
-        """Return the job as run facets, None if there was none."""
+        """Return the job as run facets, None if there was no job."""
         if self._facts is None:
             return None
         from airflow.providers.openlineage.extractors import OperatorLineage
@@ -60,7 +60,7 @@ class OpenLineageFacets:
     def get_openlineage_facets_on_failure(self, ti: Any) -> OperatorLineage[Any, Any] | None:
         """Return the job as run facets, None if the task failed before there was one.
 
-        Where its end was not seen, its status is left out: it is that of the last look.
+        If nobody saw the job end, its status is left out because it is out of date.
         """
         if self._facts is not None and self._facts.status in (PENDING, RUNNING):
             self._facts = replace(self._facts, status=None)
@@ -68,11 +68,11 @@ class OpenLineageFacets:
 
 
 def with_parent_run(job: PreparedJob, ti: Any, *, logger: Logger) -> PreparedJob:
-    """Return the job with the task's run in its environment, where OpenLineage is in use.
+    """Return the job with the task's run in its environment, if OpenLineage is in use.
 
-    Clients of OpenLineage inside the job, such as ``dbt-ol``, name it as the parent of their runs. An
-    environment that names a parent itself stays as it is. A later try that takes the job over has a
-    run of its own, and the job keeps the one that it was submitted with.
+    OpenLineage clients inside the job, such as ``dbt-ol``, use that run as the parent of their own. An
+    environment that already names a parent stays unchanged. A later try that takes the job over has a
+    run of its own, but the job keeps the run that it was submitted with.
     """
     runtime_env = job.spec.runtime_env
     env_vars: Mapping[str, str] = runtime_env.get("env_vars") or {}
@@ -100,5 +100,7 @@ def _parent_run(ti: Any, logger: Logger) -> dict[str, str]:
             ROOT_PARENT_ID: macros.lineage_root_parent_id(ti),
         }
     except Exception as exc:  # noqa: BLE001  # whatever another provider raises, the job matters more
-        logger.warning("OpenLineage did not tell the task's run, so the job won't know it: %r", exc)
+        logger.warning(
+            "The job won't know its parent run, because OpenLineage's provider failed: %r", exc
+        )
         return {}

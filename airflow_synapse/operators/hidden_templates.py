@@ -1,4 +1,4 @@
-"""Templates whose values Airflow neither stores nor shows, as they may be secrets."""
+"""Renders templates whose values may be secrets, so that Airflow neither stores nor shows them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
 
 
 class HiddenTemplates(BaseOperator):
-    """Renders some fields where the task runs and nowhere else.
+    """Renders some fields only where the task runs.
 
-    Airflow keeps the values of an operator's template fields in the serialized DAG and among the rendered
-    templates, where everybody may read them. So an instance has no template fields for these. The class
-    has them, last: of a mapped task, Airflow finds what it depends on by the fields of its class.
+    Airflow stores the values of an operator's template fields in the serialized DAG and in the rendered
+    templates, where many users may read them. So the template fields of an instance do not include
+    these. Those of the class do, at the end, because Airflow finds the upstream tasks of a mapped task by
+    the fields of its class.
 
-    A subclass ends its ``template_fields`` with :attr:`hidden_template_fields`, and calls
-    :meth:`hide_templates` when these are set.
+    A subclass ends its ``template_fields`` with :attr:`hidden_template_fields` and calls
+    :meth:`hide_templates` once these fields are set.
     """
 
     hidden_template_fields: ClassVar[tuple[str, ...]] = ("env", "runtime_env")
 
     def hide_templates(self) -> None:
-        """Take the hidden fields from the template fields of this instance."""
+        """Remove the hidden fields from the template fields of this instance."""
         self.template_fields = self._shown(type(self).template_fields)
         for field in self.hidden_template_fields:
             XComArg.apply_upstream_relationship(self, getattr(self, field))
@@ -38,9 +39,9 @@ class HiddenTemplates(BaseOperator):
         jinja_env: Any,
         seen_oids: set[int],
     ) -> None:
-        """Render the hidden fields, too, whether this is a mapped task or not.
+        """Render the hidden fields, too, whether or not this is a mapped task.
 
-        What a mapped task was given by an upstream one is no template, as ``seen_oids`` say.
+        ``seen_oids`` marks values from upstream tasks, which are not templates.
         """
         shown = self._shown(template_fields) if parent is self else template_fields
         super()._do_render_template_fields(parent, shown, context, jinja_env, seen_oids)

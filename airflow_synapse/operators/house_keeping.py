@@ -1,4 +1,4 @@
-"""Stops jobs, and makes clusters forget old ones."""
+"""Operators that stop jobs and delete old ones."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from airflow_synapse.exceptions import RayJobNotFoundError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
+from airflow_synapse.plurals import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
     from airflow_synapse.rayjobs.models import JobInfo
 
 _LEAST_AGE = 60.0
-"""Seconds that a job has to be over: until then its task may still read its log and its result."""
+"""Seconds. Until a job has been over for that long, its task may still read its log and result."""
 
 _PROGRESS_EVERY = 100
 
 
 class StopRayJobOperator(ClusterArguments):
-    """Stops a job and sees that it is stopped; a job that has ended is left as it is.
+    """Stops a job and waits until it has stopped. Does nothing if the job has already ended.
 
     Returns whether the job was running.
 
-    :param job_id: The job's submission id.
-    :param ray_conn_id: The connection of its cluster.
-    :param missing_ok: Whether it is fine that the cluster does not know the job. Otherwise the task
+    :param job_id: The job's submission ID.
+    :param ray_conn_id: The connection to its cluster.
+    :param missing_ok: Whether to succeed if the cluster does not know the job. Otherwise the task
         fails with :class:`~airflow_synapse.exceptions.RayJobNotFoundError`.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     """
@@ -64,22 +65,22 @@ class StopRayJobOperator(ClusterArguments):
                 raise
             self.log.info("The cluster does not know Ray job %s.", self.job_id)
             return False
-        how = "is stopped" if was_running else "had already ended"
+        how = "was stopped" if was_running else "had already ended"
         self.log.info("Ray job %s %s.", self.job_id, how)
         return was_running
 
 
 class DeleteRayJobsOperator(ClusterArguments):
-    """Makes a cluster forget jobs that ended long ago.
+    """Deletes jobs that ended long ago from a cluster's list of jobs.
 
-    A cluster remembers every job, and its list of jobs, which the Ray dashboard and this provider
-    read, grows slow. The logs of the jobs stay on their nodes. Returns how many jobs were deleted.
+    A cluster remembers every job. So its list of jobs, which the Ray dashboard and this provider read,
+    gets slower over time. The jobs' logs stay on their nodes. Returns how many jobs were deleted.
 
-    :param older_than: How long ago a job must have ended: seconds, timedelta or ISO 8601 duration; at
-        least a minute. Keep it longer than tasks may wait for their retries.
-    :param ray_conn_id: The connection of the cluster.
-    :param only_own: Whether only jobs that this Airflow submitted count, or those of everybody.
-    :param only_show: Whether to show which jobs would be deleted, and delete none.
+    :param older_than: How long ago a job must have ended: seconds, a timedelta or an ISO 8601 duration
+        of at least a minute. Make it longer than tasks wait for their retries.
+    :param ray_conn_id: The connection to the cluster.
+    :param only_own: Whether to delete only jobs that this Airflow submitted, or everybody's.
+    :param only_show: Whether to only log which jobs would be deleted.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     """
 
@@ -108,8 +109,8 @@ class DeleteRayJobsOperator(ClusterArguments):
             raise ValueError(f"older_than is {self.older_than!r}, but must be at least a minute.")
         if self.only_own and not settings.deployment():
             self.log.warning(
-                "This Airflow has no name, so jobs of other nameless ones on the cluster count as its own. "
-                "Set [ray] deployment or [api] base_url."
+                "This Airflow has no name, so it can't tell its jobs from those of other Airflows without a "
+                "name. Set [ray] deployment or [api] base_url."
             )
         hook = self.cluster_hook(unreachable_timeout=self.unreachable_timeout)
         executor = hook.get_conn()
@@ -117,19 +118,16 @@ class DeleteRayJobsOperator(ClusterArguments):
             all_jobs = executor.list_jobs()
             limit = (time.time() - age) * 1000
             jobs = [job for job in all_jobs if self._is_due(job, limit)]
-            self.log.info(
-                "%d of the %d jobs that the cluster remembers are to be deleted.",
-                len(jobs),
-                len(all_jobs),
-            )
+            found = counted(len(jobs), "job")
+            self.log.info("Found %s to delete, of %d on the cluster.", found, len(all_jobs))
             if self.only_show:
-                self.log.info("They are:\n%s", "\n".join(job.job_id for job in jobs))
+                self.log.info("These would be deleted:\n%s", "\n".join(job.job_id for job in jobs))
                 return 0
             for number, job in enumerate(jobs, 1):
-                with suppress(RayJobNotFoundError):  # somebody else was quicker
+                with suppress(RayJobNotFoundError):  # somebody else has deleted it
                     executor.delete(job.job_id)
                 if number % _PROGRESS_EVERY == 0:
-                    self.log.info("%d jobs are deleted.", number)
+                    self.log.info("Deleted %d of %d.", number, len(jobs))
         return len(jobs)
 
     def _is_due(self, job: JobInfo, limit: float) -> bool:

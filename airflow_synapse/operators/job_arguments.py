@@ -1,4 +1,4 @@
-"""The arguments of all operators that run a Ray job, and what becomes of them."""
+"""The arguments that all operators for Ray jobs share."""
 
 from __future__ import annotations
 
@@ -24,49 +24,50 @@ if TYPE_CHECKING:
 class RayJobArguments(HiddenTemplates, ClusterArguments):
     """An operator that knows which job to run and how to wait for it.
 
-    ``env`` and ``runtime_env`` may hold templates, too, but do not show up among the rendered
-    templates, as their values may be secrets.
+    ``env`` and ``runtime_env`` are templated, too, but the rendered templates do not show them, because
+    their values may be secrets.
 
-    :param ray_conn_id: The connection of the cluster, of type ``ray``.
-    :param working_dir: Folder, or ``.zip`` URI, that the job runs in.
-    :param requirements_file: Instead of the folder's ``requirements.txt``.
+    :param ray_conn_id: The connection to the cluster, of type ``ray``.
+    :param working_dir: The folder or ``.zip`` URI that the job runs in.
+    :param requirements_file: The requirements file, instead of the folder's ``requirements.txt``.
     :param package_manager: ``pip`` or ``uv``.
-    :param package_manager_options: Options of the install, or fields of Ray's ``pip``/``uv``.
-    :param wheels_dir: Folder of wheels inside ``working_dir``.
-    :param env: Environment of the job. Nothing of the worker's own environment is sent.
-    :param runtime_env: Ray's runtime_env, merged over the generated one.
-    :param num_cpus: CPU cores that the entrypoint reserves.
-    :param num_gpus: GPUs that it reserves.
-    :param memory: Bytes that it reserves.
-    :param resources: Custom resources that it reserves.
-    :param custom_resources: The same. Airflow's operators have an argument ``resources`` of their own, so
-        this is the name for ``default_args``, for ``.override()``, and in ``.partial()`` for an XCom.
-    :param label_selector: Labels that its node must have.
-    :param metadata: Strings kept with the job, besides Airflow's ids.
-    :param job_id: The submission id, instead of one made of the task run. A later attempt adds its
-        number to it.
-    :param wait_for_completion: Whether to wait for the job to end. Otherwise the task succeeds with
-        the job's id as soon as the job is submitted.
-    :param deferrable: Whether to wait in the triggerer, by default as ``[operators]
-        default_deferrable`` says.
-    :param poll_interval: Seconds between two looks at the job's status at most.
-    :param job_timeout: How long the job may take from its submission on: seconds, timedelta or ISO
-        8601 duration. Then it is stopped and the task fails.
-    :param pending_timeout: How long it may wait to be scheduled, likewise.
+    :param package_manager_options: Options for the install, or fields of Ray's ``pip`` or ``uv``.
+    :param wheels_dir: The folder of wheels inside ``working_dir``.
+    :param env: Environment variables for the job. The worker's own environment is never sent.
+    :param runtime_env: Ray's runtime_env, merged with the generated one. Its values take precedence.
+    :param num_cpus: CPU cores to reserve for the entrypoint.
+    :param num_gpus: GPUs to reserve for it.
+    :param memory: Bytes of memory to reserve for it.
+    :param resources: Custom resources to reserve for it.
+    :param custom_resources: Another name for ``resources``. Airflow's operators have an argument
+        ``resources`` of their own, so use this name in ``default_args``, in ``.override()``, and for an
+        XCom in ``.partial()``.
+    :param label_selector: Labels that the job's node must have.
+    :param metadata: Strings to store with the job, in addition to Airflow's ids.
+    :param job_id: The submission ID, instead of one derived from the task instance. Later attempts append
+        their number to it.
+    :param wait_for_completion: Whether to wait for the job to end. If not, the task succeeds as soon as
+        the job is submitted and returns the submission ID.
+    :param deferrable: Whether to wait in the triggerer. The default is ``[operators]
+        default_deferrable``.
+    :param poll_interval: The longest time between two status requests, in seconds.
+    :param job_timeout: How long the job may take after its submission: seconds, a timedelta or an ISO
+        8601 duration. After that, the job is stopped and the task fails.
+    :param pending_timeout: How long the job may wait to be scheduled, in the same forms.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
     :param stream_logs: Whether to show the job's log in the task's log.
-    :param log_lines_per_second: How many lines of it are shown on the average, 0 for all; by default
-        as ``[ray] log_lines_per_second`` says.
+    :param log_lines_per_second: How many lines of the job's log to show per second on average, 0 for all.
+        The default is ``[ray] log_lines_per_second``.
     :param stop_on_kill: Whether to stop the job when the task is killed, cleared or marked.
-    :param reattach: Whether a new try may adopt the job of an earlier one.
-    :param retry_user_errors: Whether Airflow's ``retries`` hold for all failures. If not, the task
-        fails at once where the job's own code, its runtime_env or its params failed, and only what
-        the cluster did is retried; on Airflow 3.3 as
-        :class:`~airflow_synapse.operators.retry_policy.RayJobRetryPolicy` does.
-    :param skip_on_exit_code: If the job's command or code exits with this code, or one of these, the task
-        is skipped instead of failed.
+    :param reattach: Whether a new try may take over the job of an earlier try.
+    :param retry_user_errors: Whether Airflow's ``retries`` applies to all failures. If not, the task fails
+        without a retry if the job's own code, runtime_env or params failed, and only failures of the
+        cluster are retried. On Airflow 3.3 you can use
+        :class:`~airflow_synapse.operators.retry_policy.RayJobRetryPolicy` instead.
+    :param skip_on_exit_code: An exit code, or several. If the job exits with one of them, the task is
+        skipped instead of failed.
     :param openlineage_inject_parent_job_info: Whether the job's environment tells OpenLineage which task
-        started it, where that provider is installed.
+        started the job, if OpenLineage's provider is installed.
     """
 
     template_fields: Sequence[str] = (
@@ -123,7 +124,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         job_timeout: float | timedelta | str | None = None,
         pending_timeout: float | timedelta | str | None = None,
         unreachable_timeout: float = 600.0,
-        # Logs and ends
+        # Logs and outcome
         stream_logs: bool = True,
         log_lines_per_second: float | None = None,
         stop_on_kill: bool = True,
@@ -135,7 +136,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
     ) -> None:
         super().__init__(**kwargs)
         if resources is not None and custom_resources is not None:
-            raise ValueError("resources and custom_resources are the same; give one of them")
+            raise ValueError("resources and custom_resources mean the same. Give only one of them.")
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.working_dir = plain_path(working_dir)

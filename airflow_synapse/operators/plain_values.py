@@ -1,4 +1,4 @@
-"""Values without what Airflow puts around them, so that JSON can hold them."""
+"""Unwraps Airflow's proxies and lazy values, so that JSON can represent them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from airflow_synapse.plugin.params import MAX_DEPTH
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _TEXTS = (str, bytes, bytearray, memoryview)
 _Known = dict[int, tuple[Any, Any]]
-"""Copies by the id of what they are of, which is beside them, so that no other gets the id."""
+"""Copies keyed by the id of the original. The original is kept so that its id is not reused."""
 
 
 def plain(value: Any) -> Any:
-    """Return a value without Airflow's lazy sequences of XComs, params and proxies in it.
+    """Return a value with Airflow's lazy XCom sequences, params and proxies unwrapped.
 
-    What JSON can't hold stays where it is, also what contains itself or is nested too deep, so that it can
-    be told by its place.
+    A value that JSON can't represent stays in its place, and so does one that contains itself or is
+    nested too deeply. An error can then name that place.
     """
     return _plain(value, {}, 0)
 
@@ -38,7 +38,7 @@ def _plain(value: Any, known: _Known, depth: int) -> Any:
 def _plain_dict(value: Mapping[Any, Any], known: _Known, depth: int) -> dict[Any, Any]:
     copy: dict[Any, Any] = {}
     known[id(value)] = (value, copy)
-    for key in value:  # Airflow's ParamsDict has its values in the brackets only, not in items()
+    for key in value:  # ParamsDict resolves its values in [], but not in items()
         copy[key] = _plain(value[key], known, depth)
     return copy
 

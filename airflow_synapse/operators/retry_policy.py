@@ -1,4 +1,4 @@
-"""Which failures of a Ray job are worth another try."""
+"""Decides which failures of a Ray job are worth another try."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WORTH_IT = (
     RayJobNotFoundError,
     RayClusterUnreachableError,
 )
-"""The cluster failed: the same job may succeed the next time."""
+"""The cluster failed, so the same job may succeed next time."""
 
 _IN_VAIN = (
     RayJobEntrypointError,
@@ -51,13 +51,13 @@ _IN_VAIN = (
     ActionParamsError,
     FunctionSourceError,
 )
-"""What was asked for fails, or somebody stopped it: the next try would end the same way."""
+"""The job itself can't succeed, or somebody stopped it, so the next try would end the same way."""
 
 
 def is_worth_a_retry(error: BaseException) -> bool | None:
-    """Return whether another try may end otherwise, None if that can't be told.
+    """Return whether another try may end differently, None if that is not known.
 
-    Looks through what caused the error, too, as a task may have wrapped it.
+    Also checks the causes of the error, because a task may have wrapped it.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -70,7 +70,7 @@ def is_worth_a_retry(error: BaseException) -> bool | None:
 
 
 def fails_for_good_where_a_retry_is_in_vain(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a method of an operator so that its ``retry_user_errors`` holds."""
+    """Make an operator's method respect the operator's ``retry_user_errors``."""
 
     @wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -85,12 +85,12 @@ def fails_for_good_where_a_retry_is_in_vain(method: Callable[..., Any]) -> Calla
 
 
 class RayJobRetryPolicy(RetryPolicy):
-    """Retries what the cluster did, and nothing that the job's own code, environment or params did.
+    """Retries failures of the cluster, but not of the job's code, environment or params.
 
-    For ``retry_policy=`` of tasks that submit Ray jobs, on Airflow 3.3 and newer; on older ones use the
-    operators' ``retry_user_errors=False``. It is not for sensors: the job that one waits for stays as it
-    ended. Airflow's ``retries`` stays the limit. Other errors than ours, and a job that took too long,
-    are treated as without a policy.
+    Pass it as ``retry_policy=`` to tasks that submit Ray jobs, on Airflow 3.3 and newer. On older
+    versions, use the operators' ``retry_user_errors=False``. The policy is not for sensors, because the
+    job that a sensor waits for stays as it ended. Airflow's ``retries`` is still the limit. Errors that
+    are not ours, and jobs that took too long, are retried as without a policy.
 
     :param retry_delay: How long to wait before a retry, instead of the task's own ``retry_delay``.
     :raises RuntimeError: on Airflow older than 3.3.
@@ -99,8 +99,8 @@ class RayJobRetryPolicy(RetryPolicy):
     def __init__(self, retry_delay: timedelta | None = None) -> None:
         if RetryDecision is None:
             raise RuntimeError(
-                "RayJobRetryPolicy needs Airflow 3.3. On this version give the operator "
-                "retry_user_errors=False, which means the same."
+                "RayJobRetryPolicy needs Airflow 3.3. On this version, set the operator's "
+                "retry_user_errors=False, which does the same."
             )
         self.retry_delay = retry_delay
 
@@ -123,11 +123,11 @@ class RayJobRetryPolicy(RetryPolicy):
         return RetryDecision.fail(reason=f"{kind}: another try would end the same way")
 
     def serialize(self) -> dict[str, Any]:
-        """Return what :meth:`deserialize` takes."""
+        """Return the data for :meth:`deserialize`."""
         return {"retry_delay": self.retry_delay.total_seconds() if self.retry_delay else None}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> RayJobRetryPolicy:
-        """Return the policy that was serialized so."""
+        """Return the policy that :meth:`serialize` turned into this data."""
         seconds = data.get("retry_delay")
         return cls(retry_delay=timedelta(seconds=seconds) if seconds is not None else None)

@@ -1,4 +1,4 @@
-"""Skips a task whose job says by its exit code that there was nothing to do."""
+"""Skips a task whose job's exit code says that there was nothing to do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from airflow_synapse.version_compat import AirflowSkipException
 
 
 def skip_if_wanted(error: RayJobEntrypointError, codes: int | Collection[int] | None) -> None:
-    """Do nothing, unless the job exited with a code that is to skip its task.
+    """Skip the task if its job exited with one of the given codes.
 
-    :param codes: One exit code, or some, or none.
-    :raises AirflowSkipException: if it did.
+    :param codes: One exit code, several, or None.
+    :raises AirflowSkipException: if the job exited with one of them.
     """
     if codes is None or error.exit_code is None:
         return
     if error.exit_code == codes if isinstance(codes, int) else error.exit_code in codes:
         raise AirflowSkipException(
-            f"{error.subject} exited with code {error.exit_code}, which skips the task."
+            f"{error.subject} exited with code {error.exit_code}. skip_on_exit_code skips the task for it."
         ) from error

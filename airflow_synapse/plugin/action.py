@@ -1,4 +1,4 @@
-"""A plugin's action as what a Ray job needs: a runtime_env, a command and a call."""
+"""Turns a plugin's action into what a Ray job needs: a runtime_env, a command and a call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from airflow_synapse.plugin.wheels import WORKING_DIR, find_wheels, wheel_lines
 
 RUNTIME_MODULE = "airflow_synapse_action_runtime"
 RUNTIME_ENTRYPOINT = f"python -m {RUNTIME_MODULE}"
-"""The shell command of every job that runs an action. Nothing of the call is in it."""
+"""The shell command of every job that runs an action. It contains nothing of the call."""
 
 DEFAULT_REQUIREMENTS = "requirements.txt"
 
@@ -38,7 +38,7 @@ _INSTALL_OPTIONS = {
     "pip": ("pip_install_options", ("--disable-pip-version-check", "--no-cache-dir")),
     "uv": ("uv_pip_install_options", ("--no-cache",)),
 }
-"""Where a list of options goes, and Ray's own defaults, which a list would displace."""
+"""The key for a list of options, and Ray's own defaults, which such a list would replace."""
 
 
 def find_action(
@@ -46,9 +46,9 @@ def find_action(
 ) -> PluginAction:
     """Return the manifest's action of this name, or one for an entrypoint ``package.module:attr``.
 
-    :param plugin: What to call a plugin that has no manifest here.
-    :raises ActionNotFoundError: if it is neither.
-    :raises PluginManifestError: if it has a colon, but not the form of an entrypoint.
+    :param plugin: The name of a plugin whose manifest was not read, for the error message.
+    :raises ActionNotFoundError: if the name is neither.
+    :raises PluginManifestError: if the name has a colon but is not an entrypoint.
     """
     if manifest is not None and (action_name in manifest.actions or ":" not in action_name):
         return manifest.action(action_name)
@@ -62,14 +62,14 @@ def call_document(
 ) -> bytes:
     """Return the ``call.json`` that the action runtime reads.
 
-    :param params_json: The params as ``encode_params`` returned them; they are not parsed again.
+    :param params_json: The params as ``encode_params`` returned them. They are not parsed again.
     """
     head = json.dumps({"entrypoint": entrypoint, "action": action_name, "plugin": plugin})
     return f'{head[:-1]}, "params": {params_json}}}'.encode()
 
 
 def action_runtime_files(call: bytes) -> dict[str, bytes]:
-    """Return the files of the package to ship with the job, by POSIX path."""
+    """Return the files of the package that is sent with the job, keyed by POSIX path."""
     return {**_runtime_sources(), f"{RUNTIME_MODULE}/call.json": call}
 
 
@@ -94,16 +94,16 @@ def build_runtime_env(
     runtime_env: Mapping[str, Any] | None = None,
     requirements: Sequence[str] = (),
 ) -> tuple[dict[str, Any], ...]:
-    """Return the layers of a plugin's runtime_env, to be merged in this order, the last wins.
+    """Return the layers of a plugin's runtime_env. Merge them in this order; the last one wins.
 
-    ``working_dir`` is still a folder of this machine. What is given here goes over what the
-    manifest says: options displace its options, ``env`` and ``runtime_env`` are merged.
+    ``working_dir`` is still a folder on this machine. Arguments override the manifest: options
+    replace its options, while ``env`` and ``runtime_env`` are merged into its own.
 
-    :param requirements_file: Relative to the plugin folder, or else to the current one.
+    :param requirements_file: A path relative to the plugin folder, or else to the current folder.
     :param package_manager: "pip" or "uv".
-    :param wheels_dir: Relative to the plugin folder; the default name yields to the manifest's.
+    :param wheels_dir: A path relative to the plugin folder. The manifest overrides the default name.
     :param requirements: Further requirement lines.
-    :raises PluginManifestError: if something of it can't be used.
+    :raises PluginManifestError: if any of these can't be used.
     """
     folder = manifest.folder if manifest else None
     manager = _package_manager(manifest, package_manager)
@@ -145,7 +145,8 @@ def _options(
         options = manifest.package_manager_options
     if isinstance(options, str):
         raise PluginManifestError(
-            path="package_manager_options", reason=f"{options!r} is text, not a list or a mapping"
+            path="package_manager_options",
+            reason=f"{options!r} is a string, not a list or a mapping",
         )
     if isinstance(options, Mapping):
         return dict(options)
@@ -172,14 +173,14 @@ def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | 
         raise PluginRequirementsError(
             path=str(places[0]),
             reason="there is no such file",
-            hint="requirements_file is looked up in the plugin folder, then in the current one.",
+            hint="A requirements_file is looked up in the plugin folder first, then in the current folder.",
         )
     return found
 
 
 def _readable(runtime_env: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    # As Ray takes it: a requirements file, which would be looked up on the cluster's head node,
-    # is read here, and numbers and bools among the env_vars become text.
+    # Ray would look a requirements file up on the head node, so it is read here. Ray takes only
+    # strings as env_vars, so numbers and bools become text.
     plain = dict(runtime_env)
     for key in PACKAGE_MANAGERS:
         if isinstance(plain.get(key), str):
@@ -201,14 +202,14 @@ def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
     for name, value in env.items():
         if not isinstance(value, (str, int, float, type(None))):
             raise PluginManifestError(
-                path=f"env.{name}", reason=f"a {type(value).__name__} can't be an env value"
+                path=f"env.{name}", reason=f"{type(value).__name__} is not a type for env values"
             )
     return {str(name): scalar_text(value) for name, value in env.items()}
 
 
 def _content_line(folder: Path, lines: list[str]) -> list[str]:
-    # Ray keeps an installed environment as long as its lines stay the same, and a rebuilt wheel
-    # keeps its name. A comment that changes with the files makes Ray install anew.
+    # Ray reuses an installed environment while its lines stay the same, and a rebuilt wheel keeps
+    # its name. A comment that changes with the files makes Ray install again.
     named = sorted({path for line in lines for path in _referenced_paths(line)})
     if not named:
         return []
@@ -220,9 +221,9 @@ def _content_line(folder: Path, lines: list[str]) -> list[str]:
 
 
 def needed_files(runtime_env: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what its pip or uv lines install from the plugin folder, relative to it.
+    """Return the paths that its pip or uv lines install from the plugin folder, relative to it.
 
-    Packing must not leave these out, whatever ``.gitignore`` says: the cluster would miss them.
+    The package must include them whatever ``.gitignore`` says, because the cluster installs them.
     """
     lists = [runtime_env[key]["packages"] for key in PACKAGE_MANAGERS if runtime_env.get(key)]
     paths = (path for lines in lists for line in lines for path in _referenced_paths(line))

@@ -1,4 +1,4 @@
-"""How an entrypoint may be written."""
+"""Parses entrypoints."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from airflow_synapse.exceptions import PluginManifestError
 
 
 def parse_entrypoint(text: object, *, path: str = "entrypoint", key: str = "") -> str:
-    """Return it as ``package.module:attribute``, however it was written.
+    """Return an entrypoint as ``package.module:attribute``, whichever form it has.
 
     :param text: ``a.b:C`` or ``a.b.C``.
-    :param path: The file it stands in, for the error.
-    :param key: Its dotted key in that file, for the error.
+    :param path: The file that has it, for the error message.
+    :param key: Its dotted key in that file, for the error message.
     :raises PluginManifestError: if it is neither.
     """
-    where = f"{key} is " if key else ""
+    given = f"{key} is {text!r}, which" if key else repr(text)
     if not isinstance(text, str):
         raise PluginManifestError(
-            path=path, reason=f"{where}{text!r}, not text", hint=_HINT.format(key or "it")
+            path=path, reason=f"{given} is not a string", hint=_HINT.format(key or "it")
         )
     module, colon, attribute = text.strip().partition(":")
     if not colon:
@@ -26,7 +26,7 @@ def parse_entrypoint(text: object, *, path: str = "entrypoint", key: str = "") -
     if not (_is_dotted_name(module) and _is_dotted_name(attribute)):
         raise PluginManifestError(
             path=path,
-            reason=f"{where}{text!r}, which is no entrypoint",
+            reason=f"{given} is not an entrypoint",
             hint=_HINT.format(key or "it"),
         )
     return f"{module}:{attribute}"

@@ -1,4 +1,4 @@
-"""A Python function as source that can run elsewhere, and what it would miss there. Pure."""
+"""Extracts a Python function's source and finds the names that it would miss elsewhere. Pure."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class FunctionSource:
     """A function that is sent to a cluster as the source of a module of its own.
 
     :param name: The function's name.
-    :param source: The module. The function's lines are those of its file, byte for byte and under the
-        same numbers, so that texts in it stay what they are and tracebacks can be read beside the file.
+    :param source: The module. It has the function's lines byte for byte and under their original
+        numbers, so strings stay unchanged and tracebacks match the file.
     """
 
     name: str
@@ -41,22 +41,24 @@ class FunctionSource:
 
     @property
     def entrypoint(self) -> str:
-        """What the action runtime is to call."""
+        """The entrypoint that the action runtime calls."""
         return f"{self.module}:{self.name}"
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> FunctionSource:
-        """Return the source of a function, less its decorators.
+        """Return the source of a function without its decorators.
 
-        :raises FunctionSourceError: if it has none that can be read, is no plain function, is wrapped by
-            a decorator, or uses what only its own module has.
+        :raises FunctionSourceError: if its source can't be read, if it is not a plain function, if a
+            decorator wraps it, or if it uses a name that only its own module has.
         """
         name = getattr(function, "__name__", repr(function))
         _refuse_what_can_not_be_sent(name, function)
         try:
             lines, first = inspect.getsourcelines(function)
         except (OSError, TypeError, tokenize.TokenError) as exc:
-            raise FunctionSourceError(function=name, reason="has no source to be read") from exc
+            raise FunctionSourceError(
+                function=name, reason="has no source that can be read"
+            ) from exc
         try:
             definition = _definition(lines, first)
             source = _module_source(function, lines[definition.lineno - first :], definition)
@@ -64,25 +66,27 @@ class FunctionSource:
         except SyntaxError as exc:
             raise FunctionSourceError(
                 function=name,
-                reason=f"is no valid Python on its own ({exc.msg}, line {exc.lineno})",
+                reason=f"is not valid Python on its own ({exc.msg}, line {exc.lineno})",
             ) from exc
         if missed:
             raise FunctionSourceError(
                 function=name,
-                reason=f"uses {', '.join(map(repr, missed))} of the module around it, which is not "
-                "there in the Ray job",
+                reason=f"uses {', '.join(map(repr, missed))} from its module, which the Ray job does "
+                "not have",
             )
         return cls(definition.name, source)
 
 
 def _refuse_what_can_not_be_sent(name: str, function: Callable[..., Any]) -> None:
     reason = None
-    if hasattr(function, "__wrapped__"):  # inspect looks through it, so that nobody would miss it
-        reason = "is wrapped by another decorator, which would be lost; call it inside the function"
+    if hasattr(function, "__wrapped__"):  # inspect unwraps it, so its loss would go unnoticed
+        reason = (
+            "is wrapped by another decorator, which would be lost; apply it inside the function"
+        )
     elif not inspect.isfunction(function) or function.__code__.co_name == "<lambda>":
-        reason = "is no function that was made with def"
+        reason = "is not a function defined with def"
     elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        reason = "yields, so a call of it runs nothing"
+        reason = "is a generator, so calling it would run nothing"
     if reason:
         raise FunctionSourceError(function=name, reason=reason)
 
@@ -94,7 +98,9 @@ def _definition(lines: Sequence[str], first: int) -> _Definition:
         statement = statement.body[0]
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return statement
-    raise SyntaxError("its file has changed, there is no def any more", (None, first, None, None))
+    raise SyntaxError(
+        "its file has changed and no longer has the def there", (None, first, None, None)
+    )
 
 
 def _module_source(
@@ -102,8 +108,8 @@ def _module_source(
 ) -> str:
     """Return the function's lines as a module.
 
-    Annotations are for people and need not be there in the job. Only classes may look theirs up when
-    they are made, so with such in it, they are left as the function's file has them.
+    The job does not need the annotations, so they are postponed. Classes may evaluate theirs, so a
+    function with a class in it keeps them as its file has them.
     """
     in_place = _in_place(lines, definition.lineno)
     has_classes = any(isinstance(node, ast.ClassDef) for node in ast.walk(definition))
@@ -114,9 +120,9 @@ def _module_source(
 
 
 def _in_place(lines: Sequence[str], first: int) -> list[str]:
-    """Return lines with so many before them that the first gets its number.
+    """Return lines padded with empty ones, so that the first keeps its line number.
 
-    Indented ones become a block. To take the indentation away would change texts of many lines.
+    Indented lines become a block, because dedenting them would change multi-line strings.
     """
     before = ["\n"] * (first - 1)
     if lines[0].startswith((" ", "\t")):
@@ -125,7 +131,7 @@ def _in_place(lines: Sequence[str], first: int) -> list[str]:
 
 
 def _missed(module: CodeType) -> list[str]:
-    """Return the names that a module uses and does not have, sorted."""
+    """Return the sorted names that a module uses but does not define."""
     loaded: set[str] = set()
     stored: set[str] = set()
     for code in _codes(module):

@@ -1,4 +1,4 @@
-"""A plugin's ``config.yaml`` as data."""
+"""Reads a plugin's ``config.yaml``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DEFAULT_WHEELS_DIR = "wheels"
 class PluginAction:
     """One action of a plugin.
 
-    :param name: Its name in the manifest, or the entrypoint it was given as.
+    :param name: Its name in the manifest, or the entrypoint that was given instead.
     :param entrypoint: ``package.module:attribute``.
-    :param description: What it does, if the manifest tells.
+    :param description: What it does, if the manifest says so.
     :param params_schema: JSON Schema of its params, if the manifest has one.
     """
 
@@ -35,19 +35,19 @@ class PluginAction:
 
 @dataclass(frozen=True)
 class PluginManifest:
-    """What a plugin's ``config.yaml`` says.
+    """The content of a plugin's ``config.yaml``.
 
     :param folder: The plugin folder.
-    :param path: The manifest's file.
-    :param name: Its name; its code or its folder's name, if it has none.
-    :param code: Its code, "" if it has none.
-    :param version: As written, "" if there is none.
-    :param actions: By name.
-    :param env: Environment variables of its jobs; numbers and the like are text as written.
+    :param path: The manifest file.
+    :param name: The plugin's name, or else its code, or else the folder's name.
+    :param code: The plugin's code, "" if it has none.
+    :param version: The version as written, "" if there is none.
+    :param actions: The actions, keyed by name.
+    :param env: Environment variables of its jobs. Numbers become text as written.
     :param runtime_env: Ray's runtime_env, as written.
     :param package_manager: "pip", "uv" or None.
-    :param package_manager_options: Options of its install command, or fields of Ray's pip or uv.
-    :param wheels_dir: Folder of its wheels, relative to the plugin folder.
+    :param package_manager_options: Options for the install command, or fields of Ray's pip or uv.
+    :param wheels_dir: The folder of its wheels, relative to the plugin folder.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class PluginManifest:
     def action(self, name: str) -> PluginAction:
         """Return the action of this name.
 
-        :raises ActionNotFoundError: naming those there are.
+        :raises ActionNotFoundError: with the names of the plugin's actions.
         """
         try:
             return self.actions[name]
@@ -78,10 +78,10 @@ class PluginManifest:
 def load_manifest(folder: Path | str) -> PluginManifest:
     """Read the manifest of a plugin folder.
 
-    Keys that are not ours are accepted: a plugin of synapse-sdk carries many more.
+    Unknown keys are accepted, because plugins of synapse-sdk have many more.
 
-    :raises PluginManifestError: if the folder or its manifest is missing or wrong, naming file,
-        key and value, and for broken YAML the line.
+    :raises PluginManifestError: if the folder or its manifest is missing or wrong. The error names
+        the file, key and value, or the line of invalid YAML.
     """
     reader = _Reader(_manifest_path(Path(folder)))
     code = reader.as_written("code")
@@ -96,15 +96,15 @@ def load_manifest(folder: Path | str) -> PluginManifest:
         runtime_env=reader.get("runtime_env", dict, "a mapping") or {},
         package_manager=_package_manager(reader),
         package_manager_options=_package_manager_options(reader),
-        wheels_dir=reader.get("wheels_dir", str, "text") or DEFAULT_WHEELS_DIR,
+        wheels_dir=reader.get("wheels_dir", str, "a string") or DEFAULT_WHEELS_DIR,
     )
 
 
 def action_from_entrypoint(entrypoint: str) -> PluginAction:
-    """Return an action that no manifest names.
+    """Return an action for an entrypoint that no manifest names.
 
-    :param entrypoint: ``package.module:attribute``; the colon tells it from an action's name.
-    :raises PluginManifestError: if it is not of this form.
+    :param entrypoint: ``package.module:attribute``. The colon distinguishes it from an action name.
+    :raises PluginManifestError: if it does not have this form.
     """
     if ":" not in entrypoint:
         raise PluginManifestError(
@@ -121,7 +121,7 @@ def _manifest_path(folder: Path) -> Path:
         raise PluginManifestError(
             path=str(folder),
             reason="there is no such folder",
-            hint="Give working_dir as the path of a plugin folder on this machine.",
+            hint="Set working_dir to the path of a plugin folder on this machine.",
         )
     if not folder.is_dir():
         raise PluginManifestError(path=str(folder), reason="this is a file, not a plugin folder")
@@ -135,7 +135,7 @@ def _manifest_path(folder: Path) -> Path:
 
 
 class _Reader:
-    """Looks keys up in a manifest and tells where what is wrong with them."""
+    """Looks up keys in a manifest and raises errors that name the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -157,15 +157,15 @@ class _Reader:
     def as_written(self, key: str) -> str:
         value = self.data.get(key)
         if isinstance(value, (dict, list)):
-            raise self.error(f"{key} is {_short(value)}, not text")
+            raise self.error(f"{key} is {_short(value)}, not a string")
         return "" if value is None else scalar_text(value, self.written.get(key))
 
 
 def scalar_text(value: object, written: object = None) -> str:
-    """Return a YAML scalar as text: as it was written, or else as a shell user expects.
+    """Return a YAML scalar as text: as it was written, or else as a shell user expects it.
 
-    So 1.10 stays ``1.10`` and yes stays ``yes``; a bool of Python becomes ``true`` or ``false``,
-    nothing becomes "".
+    1.10 stays ``1.10`` and yes stays ``yes``. A Python bool becomes ``true`` or ``false``, None
+    becomes "".
     """
     if isinstance(value, str):
         return value
@@ -183,11 +183,11 @@ def _load_yaml(path: Path) -> tuple[Any, dict[Any, Any]]:
         written = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  # builds only text
     except yaml.MarkedYAMLError as exc:
         raise PluginManifestError(
-            path=str(path), reason=f"broken YAML{_line(exc)}: {exc.problem or exc.context}"
+            path=str(path), reason=f"invalid YAML{_line(exc)}: {exc.problem or exc.context}"
         ) from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         first = str(exc).strip().partition("\n")[0]
-        raise PluginManifestError(path=str(path), reason=f"broken YAML: {first}") from exc
+        raise PluginManifestError(path=str(path), reason=f"invalid YAML: {first}") from exc
     except OSError as exc:
         raise PluginManifestError(
             path=str(path), reason=f"it can't be read: {exc.strerror}"
@@ -197,7 +197,7 @@ def _load_yaml(path: Path) -> tuple[Any, dict[Any, Any]]:
 
 def _line(exc: yaml.MarkedYAMLError) -> str:
     mark = exc.problem_mark or exc.context_mark
-    return f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
 def _actions(reader: _Reader) -> dict[str, PluginAction]:
@@ -213,7 +213,7 @@ def _action(reader: _Reader, name: str, given: Any) -> PluginAction:
         raise reader.error(f"{key}.entrypoint is missing", _ENTRYPOINT_HINT.format(key))
     description = given.get("description") or ""
     if not isinstance(description, str):
-        raise reader.error(f"{key}.description is {_short(description)}, not text")
+        raise reader.error(f"{key}.description is {_short(description)}, not a string")
     return PluginAction(
         name=name,
         entrypoint=parse_entrypoint(
@@ -238,10 +238,10 @@ def _params_schema(reader: _Reader, key: str, schema: Any) -> Mapping[str, Any] 
     except SchemaError as exc:
         where = ".".join([key, *map(str, exc.absolute_path)])
         raise reader.error(
-            f"{where} is {_short(exc.instance)}, so {key} is no JSON Schema: {exc.message[:200]}"
+            f"{where} is {_short(exc.instance)}, so {key} is not a valid JSON Schema: {exc.message[:200]}"
         ) from exc
-    except (TypeError, ValueError) as exc:  # keys that are no text, among others
-        raise reader.error(f"{key} is no JSON Schema: {exc}") from exc
+    except (TypeError, ValueError) as exc:  # for example keys that are not strings
+        raise reader.error(f"{key} is not a valid JSON Schema: {exc}") from exc
     return schema
 
 
@@ -253,16 +253,17 @@ def _env(reader: _Reader) -> dict[str, str]:
     for name, value in env.items():
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise reader.error(
-                f"env.{name} is no name of an environment variable", "Put it in quotes."
+                f"env.{name} is not a valid name for an environment variable",
+                "If YAML reads it as another type, put it in quotes.",
             )
         if isinstance(value, (dict, list)):
-            raise reader.error(f"env.{name} is a {_kind(value)}, not text or a number")
+            raise reader.error(f"env.{name} is a {_kind(value)}, not a string or a number")
         plain[name] = scalar_text(value, raw.get(name))
     return plain
 
 
 def _package_manager(reader: _Reader) -> str | None:
-    given = reader.get("package_manager", str, "text")
+    given = reader.get("package_manager", str, "a string")
     if given is not None and given not in PACKAGE_MANAGERS:
         raise reader.error(f"package_manager is {given!r}, neither 'pip' nor 'uv'")
     return given if given is None else str(given)
@@ -275,7 +276,7 @@ def _package_manager_options(reader: _Reader) -> tuple[str, ...] | Mapping[str, 
         return given
     for index, option in enumerate(given or ()):
         if not isinstance(option, str):
-            raise reader.error(f"{key}[{index}] is {_short(option)}, not text")
+            raise reader.error(f"{key}[{index}] is {_short(option)}, not a string")
     return tuple(given or ())
 
 

@@ -1,4 +1,4 @@
-"""An action's params: as JSON, and against the action's schema."""
+"""Turns an action's params into JSON and checks them against the action's schema."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ _LEAVES = frozenset({str, int, bool, type(None)})
 
 
 def encode_params(params: Mapping[str, Any] | None, *, action_name: str | None = None) -> str:
-    """Return params as strict JSON text. Tuples become lists, no params an empty object.
+    """Return params as strict JSON text. Tuples become lists, None becomes an empty object.
 
-    :raises ActionParamsError: if JSON can't hold them, naming what by its path.
+    :raises ActionParamsError: with the path of each value that JSON can't represent.
     """
     given = {} if params is None else params
     if not isinstance(given, Mapping):
         raise ActionParamsError(
-            problems={"params": f"is a {_type_name(given)}, not a mapping of names to values"},
+            problems={
+                "params": f"is of type {_type_name(given)}, not a mapping of names to values"
+            },
             action_name=action_name,
         )
     problems = dict(zip_first(_problems(dict(given)), MAX_PROBLEMS))
@@ -32,18 +34,18 @@ def encode_params(params: Mapping[str, Any] | None, *, action_name: str | None =
         return json.dumps(dict(given), allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
         raise ActionParamsError(
-            problems={"params": f"can't become JSON: {exc}"}, action_name=action_name
+            problems={"params": f"can't be converted to JSON: {exc}"}, action_name=action_name
         ) from exc
 
 
 def zip_first(problems: Iterator[tuple[str, str]], count: int) -> Iterator[tuple[str, str]]:
-    """Yield the first problems, so many at most."""
+    """Yield at most ``count`` problems."""
     for _, problem in zip(range(count), problems, strict=False):
         yield problem
 
 
 class _Place:
-    """A value and the way to it; the way is told only if something is wrong there."""
+    """A value and its parents. The path is put together only when there is a problem to report."""
 
     __slots__ = ("depth", "step", "up", "value")
 
@@ -110,15 +112,18 @@ def _look_inside(place: _Place, todo: list[_Place]) -> Iterator[tuple[str, str]]
 def _bad_keys(place: _Place) -> Iterator[tuple[str, str]]:
     for key in place.value:
         if not isinstance(key, str):
-            yield place.path(), f"has the key {key!r}, a {_type_name(key)}; JSON's keys are text"
+            yield (
+                place.path(),
+                f"has the key {key!r} of type {_type_name(key)}; JSON keys are strings",
+            )
 
 
 def _leaf_problem(value: Any) -> str | None:
     if value is None or isinstance(value, (str, int)):
         return None
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"is {float(value)!r}, a number JSON does not have"
-    return f"is a {_type_name(value)}, which JSON can't hold"
+        return None if math.isfinite(value) else f"is {float(value)!r}, which JSON can't represent"
+    return f"is of type {_type_name(value)}, which JSON can't represent"
 
 
 def _type_name(value: object) -> str:
@@ -131,9 +136,9 @@ def check_params(
     schema: Mapping[str, Any] | None,
     action_name: str | None = None,
 ) -> None:
-    """Hold params against an action's JSON Schema, if it has one.
+    """Check params against an action's JSON Schema, if it has one.
 
-    :raises ActionParamsError: with all that is wrong with them, by path.
+    :raises ActionParamsError: with every problem, keyed by path.
     """
     if schema is None:
         return
@@ -142,14 +147,16 @@ def check_params(
     from referencing.exceptions import Unresolvable
 
     kind = validator_for(schema, default=Draft202012Validator)
-    # An empty registry: references inside the schema work, nothing is fetched from anywhere.
+    # With an empty registry, references inside the schema work and nothing is fetched.
     validator = kind(schema, registry=Registry())
     plain = json.loads(encode_params(params, action_name=action_name))
     try:
         errors = zip_first(_schema_problems(validator.iter_errors(plain)), MAX_PROBLEMS)
         problems = _joined(errors)
     except Unresolvable as exc:
-        problems = {"params": f"can't be checked, as its schema refers to something else: {exc}"}
+        problems = {
+            "params": f"can't be checked because the schema refers to something outside it: {exc}"
+        }
     if problems:
         raise ActionParamsError(problems=problems, action_name=action_name)
 
@@ -164,7 +171,7 @@ def _schema_problems(errors: Iterator[Any]) -> Iterator[tuple[str, str]]:
             yield f"{path}.{missing}", "is missing"
             continue
         message = error.message if len(error.message) <= 200 else f"{error.message[:197]}…"
-        yield path, f"breaks the action's schema: {message}"
+        yield path, f"does not match the action's schema: {message}"
 
 
 def _missing_name(error: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""How pip reads a requirements file: its encoding, lines and options."""
+"""Reads requirements files as pip does: their encoding, lines and options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from airflow_synapse.exceptions import PluginRequirementsError
 
-_BOMS = (  # those of 32 bits first: they begin like those of 16
+_BOMS = (  # UTF-32 first, because its BOMs begin like those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -49,7 +49,7 @@ _OF_REQUIREMENT = {
 
 
 class BadLineError(Exception):
-    """A line that can't be used; where it stands is told by who reads the file."""
+    """A line can't be used. The reader of the file adds its path and line number."""
 
     def __init__(self, reason: str, hint: str = "") -> None:
         self.reason = without_credentials(reason)
@@ -59,9 +59,9 @@ class BadLineError(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """A line as pip sees it: continuations joined, comments gone.
+    """A line as pip sees it: with continuations joined and without comments.
 
-    :param number: Of its first line in the file, from 1.
+    :param number: The number of its first line in the file, from 1.
     """
 
     number: int
@@ -69,9 +69,9 @@ class Line:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a requirements file: by its BOM, its coding comment, or as UTF-8.
+    """Return the text of a requirements file, decoded by its BOM, its encoding comment, or as UTF-8.
 
-    :raises PluginRequirementsError: if it is not there or none of these.
+    :raises PluginRequirementsError: if it can't be read or decoded.
     """
     try:
         data = path.read_bytes()
@@ -86,7 +86,7 @@ def read_text(path: Path) -> str:
         raise PluginRequirementsError(
             path=str(path),
             reason=f"it is not valid {encoding}",
-            hint="Save it as UTF-8, or begin it with a comment that tells its coding.",
+            hint="Save it as UTF-8, or name its encoding in a comment on the first line.",
         ) from exc
 
 
@@ -102,7 +102,7 @@ def _encoding(data: bytes) -> str:
 
 
 def join_lines(text: str) -> Iterator[Line]:
-    """Yield the lines that say something."""
+    """Yield the lines that have content."""
     for line in _joined(text):
         said = _COMMENT.sub("", line.text).strip()
         if said:
@@ -137,10 +137,10 @@ def split_options(text: str) -> tuple[str, list[str]]:
 
 
 def parse_options(words: list[str], *, of_requirement: bool) -> list[tuple[str, str]]:
-    """Return a line's options as (long name, value) in order; a flag's value is "".
+    """Return a line's options in order as (long name, value). The value of a flag is "".
 
-    :param of_requirement: Whether they follow a requirement: then only pip's options for one.
-    :raises BadLineError: if pip would not take them.
+    :param of_requirement: Whether they follow a requirement, where pip allows other options.
+    :raises BadLineError: if pip would reject them.
     """
     parser = _OptionParser(add_help_option=False, usage=optparse.SUPPRESS_USAGE)
     found: list[tuple[str, str]] = []
@@ -168,15 +168,15 @@ def _note(option: optparse.Option, _given: str, value: Any, parser: Any) -> None
 
 
 def render_option(name: str, value: str) -> str:
-    """Return one option as a line of its own, which pip and uv both read."""
+    """Return one option as a line of its own that both pip and uv can read."""
     return f"{name} {quoted(value)}" if value else name
 
 
 def quoted(word: str) -> str:
-    """Return it as pip reads it back as one word. Variables stay bare, for pip to expand."""
+    """Return a word quoted so that pip reads it as one. Variables stay bare for pip to expand."""
     return shlex.quote(word) if _NEEDS_QUOTES.search(word) else word
 
 
 def without_credentials(text: str) -> str:
-    """Return it with the user and password of each URL masked."""
+    """Return the text with the user and password of each URL masked."""
     return _CREDENTIALS.sub("****", text)

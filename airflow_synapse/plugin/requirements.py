@@ -1,8 +1,8 @@
-"""A requirements file as the lines that Ray hands to pip or uv on the cluster.
+"""Turns a requirements file into the lines that Ray passes to pip or uv on the cluster.
 
-Ray writes the lines into a file of its own and installs from that, in an empty folder. So what
-they say about files of the plugin is rewritten to where Ray unpacks the plugin folder, and what
-can't be found there is refused.
+Ray writes the lines to a file of its own and installs from that in an empty folder. So paths of
+plugin files are rewritten to where Ray unpacks the plugin folder, and paths outside that folder are
+rejected.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def read_requirements(path: Path | str, *, plugin_root: Path | str | None) -> tu
     """Return the lines of a requirements file that pip would act on.
 
     :param path: The file.
-    :param plugin_root: The plugin folder, which its paths may point into; None if there is none.
-    :raises PluginRequirementsError: naming file, line and reason, if pip could not use a line or
-        a file it names is not part of the plugin.
+    :param plugin_root: The plugin folder, which the file's paths may point into, or None.
+    :raises PluginRequirementsError: if pip can't use a line, or if a line names a file that is not
+        part of the plugin. The error names the file, line and reason.
     """
     root = Path(plugin_root).absolute() if plugin_root is not None else None
     return tuple(dict.fromkeys(_File(Path(path), root, ()).lines()))
@@ -63,7 +63,7 @@ class _File:
                     path=f"{self.path}:{line.number}",
                     reason=f"{without_credentials(line.text)!r}: {exc.reason}",
                     hint=exc.hint,
-                ) from None  # what it came from may show credentials
+                ) from None  # the cause may show credentials
 
     def _line(self, line: Line) -> Iterator[str]:
         requirement, options = split_options(line.text)
@@ -80,7 +80,7 @@ class _File:
         elif name == "--constraint" and not _is_elsewhere(value):
             yield render_option(name, self._uploaded(self._beside(value)))
         elif name == "--editable":
-            # Installed as it is uploaded: an editable install would outlive the folder it is in.
+            # A normal install, because an editable one would outlive the uploaded folder.
             is_url = _URL.match(value) and not value.lower().startswith("file:")
             yield render_option(name, value) if is_url else self._requirement(value)
         elif name == "--find-links" and not _is_elsewhere(value):
@@ -140,7 +140,7 @@ class _File:
 
     def _uploaded(self, path: Path) -> str:
         if not path.exists():
-            raise BadLineError(f"there is no {path}")
+            raise BadLineError(f"{path} does not exist")
         inside = self._inside(path)
         if inside is None:
             raise BadLineError(
@@ -150,7 +150,7 @@ class _File:
         return WORKING_DIR if inside == "." else f"{WORKING_DIR}/{inside}"
 
     def _inside(self, path: Path) -> str | None:
-        # First as written, since links inside the folder are followed when it is packed.
+        # The path as written comes first, because packing follows links inside the folder.
         for place in (Path(os.path.abspath(path)), path.resolve()):  # noqa: PTH100  # links stay
             for root in (self.root, self.root.resolve()) if self.root else ():
                 if place.is_relative_to(root):
@@ -159,7 +159,7 @@ class _File:
 
 
 def _is_elsewhere(value: str) -> bool:
-    # A URL, or a place that only the cluster knows.
+    # A URL, or a path that only the cluster can resolve.
     is_url = _URL.match(value) is not None and not value.lower().startswith("file:")
     return is_url or _VARIABLE.search(value) is not None
 

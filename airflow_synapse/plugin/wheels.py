@@ -1,4 +1,4 @@
-"""A plugin's own wheels, as requirement lines of its jobs."""
+"""Turns a plugin's wheels into requirement lines for its jobs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from airflow_synapse.exceptions import PluginManifestError
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 
 WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
-"""Where Ray unpacks the plugin folder on a node; expanded there while it installs packages."""
+"""Where Ray unpacks the plugin folder on a node. Ray expands it there while it installs packages."""
 
 
 def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str, ...]:
     """Return the wheels of a plugin folder as sorted POSIX paths relative to it.
 
     :raises PluginManifestError: if the wheels folder is not inside the plugin folder, was named
-        but is not there, or holds a wheel with a name that pip refuses.
+        but does not exist, or holds a wheel whose name pip rejects.
     """
     root = folder.absolute()
     wheels = Path(os.path.normpath(root / wheels_dir))  # links inside are followed when packed
@@ -34,7 +34,8 @@ def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str
         if wheels_dir == DEFAULT_WHEELS_DIR:
             return ()
         raise PluginManifestError(
-            path=str(folder), reason=f"wheels_dir {wheels_dir!r} is not a folder in it"
+            path=str(folder),
+            reason=f"wheels_dir {wheels_dir!r} is not a folder inside the plugin folder",
         )
     found = sorted(path for path in wheels.iterdir() if path.suffix == ".whl" and path.is_file())
     for wheel in found:
@@ -45,8 +46,8 @@ def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str
 def wheel_lines(wheels: Iterable[str]) -> tuple[str, ...]:
     """Return the requirement lines that install these wheels from the uploaded folder.
 
-    A distribution with one wheel is named by its path. Of one with several (for other Pythons or
-    platforms), pip is left to choose: the path of an unfit wheel would be an error.
+    A distribution with one wheel is named by its path. If it has several wheels (for other Pythons or
+    platforms), pip chooses, because naming an incompatible wheel would be an error.
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for wheel in wheels:
@@ -68,7 +69,7 @@ def _name_and_version(wheel: Path) -> tuple[str, str]:
     except InvalidWheelFilename as exc:
         raise PluginManifestError(
             path=str(wheel),
-            reason="this is no name of a wheel",
-            hint="Wheels are called name-version-python-abi-platform.whl; pip refuses others.",
+            reason="this is not a valid wheel name",
+            hint="Name it name-version-python-abi-platform.whl; pip rejects any other form.",
         ) from exc
     return str(name), str(version)

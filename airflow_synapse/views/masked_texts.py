@@ -1,8 +1,8 @@
-"""What a job's entrypoint and metadata look like where Airflow masks parts of them. Pure.
+"""Masks a job's entrypoint, metadata and log as Airflow masks the task's templates. Pure.
 
-Airflow keeps the rendered templates of a task with ``***`` in place of the secrets it knows. Held
-against what the job really has, they tell what the secrets are, so that these can be hidden wherever
-the job repeats them, in its log above all: Ray's driver prints the command that it runs.
+Airflow stores a task's rendered templates with ``***`` in place of the secrets it knows. Comparing
+them with the job's real texts reveals the secrets, so that they can be hidden wherever the job repeats
+them. That is mostly its log, because Ray's driver prints the command that it runs.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from airflow_synapse.rayjobs.models import JobInfo
 MASK = "***"
 
 _TRUNCATED = "Truncated. "
-"""How Airflow begins what it keeps of a field that is too long. Secrets may be in the rest."""
+"""How Airflow begins the stored part of a field that is too long. The rest may hold secrets."""
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _MASKS = re.compile(r"(?:\*\*\*)+")
 _SHORTEST_SECRET = 3
 _SHORTEST_LINE = 5
-"""Characters; what is shorter is found in any text, and hidden only where it was."""
+"""Characters. Shorter parts occur in any text, so they are hidden only where they stood."""
 
 
 @dataclass(frozen=True)
 class ShownTexts:
-    """A job's texts, fit to be shown.
+    """A job's texts, safe to show.
 
     :param entrypoint: Its command.
-    :param metadata: By name.
-    :param secrets: What is masked in these, to be hidden in other texts.
-    :param driver_lines: Lines of the driver's log that repeat a masked command, and what to show
-        instead.
+    :param metadata: Its metadata.
+    :param secrets: The secrets masked in these, which other texts must hide, too.
+    :param driver_lines: Lines of the driver's log that repeat a masked command, each with the line to
+        show instead.
     """
 
     entrypoint: str
@@ -44,14 +44,14 @@ class ShownTexts:
     driver_lines: Mapping[str, str] = field(default_factory=dict)
 
     def line(self, line: str) -> str:
-        """Return a line of the log, without what it repeats of a masked command."""
+        """Return a line of the log as it may be shown, with a repeated command masked."""
         return self.driver_lines.get(line.strip(), line)
 
 
 def shown_texts(info: JobInfo, fields: Mapping[str, Any]) -> ShownTexts:
-    """Return the texts of a job as Airflow would show them.
+    """Return a job's texts as Airflow would show them.
 
-    :param fields: The template fields of the task that submitted it, masked.
+    :param fields: The masked template fields of the task that submitted the job.
     """
     entrypoint, secrets = _masked(info.entrypoint, fields.get("entrypoint"))
     metadata = {}
@@ -67,17 +67,17 @@ def shown_texts(info: JobInfo, fields: Mapping[str, Any]) -> ShownTexts:
 
 
 def without_values(template: Any) -> Any:
-    """Return a template with ``***`` for whatever will be filled in, dictionaries by value."""
+    """Return a template with ``***`` in place of its expressions, value by value in mappings."""
     if isinstance(template, Mapping):
         return {name: without_values(value) for name, value in template.items()}
     return _TEMPLATE.sub(MASK, template) if isinstance(template, str) else template
 
 
 def hidden_parts(masked: str, actual: str) -> list[str] | None:
-    """Return what the masks in a text stand for, None if the texts differ otherwise, too.
+    """Return what the masks in a text stand for, None if the texts differ elsewhere, too.
 
-    Finds what ``re.fullmatch`` with ``(.+?)`` for each mask would, in a time that grows with the
-    length alone, whatever the texts are.
+    The result is that of ``re.fullmatch`` with ``(.+?)`` for each mask, but without backtracking, so
+    the time grows only with the length of the texts.
     """
     first, *middle = _MASKS.split(masked)
     if not actual.startswith(first):
@@ -99,14 +99,14 @@ def hidden_parts(masked: str, actual: str) -> list[str] | None:
 
 
 def _masked_value(metadata: Any, name: str) -> Any:
-    if not isinstance(metadata, Mapping):  # one text, as it is too long or a template
+    if not isinstance(metadata, Mapping):  # a single text, because it was too long or is a template
         is_ours = name.startswith("airflow_")
         return MASK if metadata is not None and not is_ours else None
     return metadata.get(name)
 
 
 def _masked(actual: str, masked: Any) -> tuple[str, set[str]]:
-    """Return a text as it may be shown, and the secrets in it."""
+    """Return a text as it may be shown, and the secrets that it hides."""
     text = masked if isinstance(masked, str) else ""
     if text.startswith(_TRUNCATED):
         return text, set()
@@ -117,7 +117,7 @@ def _masked(actual: str, masked: Any) -> tuple[str, set[str]]:
 
 
 def _secrets_in(part: str) -> set[str]:
-    """Return what to hide for what a mask stands for: itself, and its lines, as logs come in these."""
+    """Return the secrets in a masked part: the part itself and, since logs come in lines, its lines."""
     lines = {line.strip() for line in part.splitlines()} if "\n" in part else set()
     found = {line for line in lines if len(line) >= _SHORTEST_LINE}
     found |= {part} if len(part.strip()) >= _SHORTEST_SECRET else set()
@@ -125,7 +125,7 @@ def _secrets_in(part: str) -> set[str]:
 
 
 def _driver_lines(info: JobInfo, shown: str) -> dict[str, str]:
-    """Return what to show for each line in which the driver tells the command that it runs."""
+    """Return what to show for each log line in which the driver prints the command that it runs."""
     said = f"Running entrypoint for job {info.job_id}: "
     actual_lines = (said + info.entrypoint).split("\n")
     shown_lines = (said + shown).split("\n")

@@ -1,4 +1,4 @@
-"""Why there is no job to show, in words. Pure."""
+"""Explains why there is no job to show. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from airflow_synapse.views.task_record import TaskRecord
 
 SOON = 5.0
 LATER = 15.0
-"""Seconds after which a page looks again: for what changes often, and for what hardly does."""
+"""Seconds until a page refreshes itself: for what changes often, and for what rarely changes."""
+
+_WHO_ASKED = "The request came from Airflow's API server."
 
 FINISHED_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-"""The states in which a task stays unless a user clears it."""
+"""The states that a task keeps until a user clears it."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What a page says instead of a job, or of its log.
+    """What a page shows instead of a job or its log.
 
-    :param title: In a few words.
+    :param title: The reason in a few words.
     :param text: What happened and what to do.
-    :param refresh: Seconds after which it may be otherwise, 0 if it won't.
+    :param refresh: Seconds until the page should refresh itself, 0 if nothing will change.
     """
 
     title: str
@@ -33,60 +35,62 @@ class Notice:
     refresh: float = 0.0
 
 
-NO_TASK = Notice("No such task instance", "Airflow knows no such task instance (any more).")
+NO_TASK = Notice("No such task instance", "Airflow has no such task instance, or no longer has it.")
 
 
 def notice_of_task(task: TaskRecord) -> Notice | None:
-    """Return why the task has no job that can be looked at, None if it has one."""
+    """Return why the task has no job to show, None if it has one."""
     has_finished = task.state in FINISHED_STATES
     if not task.is_of_ray:
-        return Notice("No Ray task", "This task runs no Ray job.")
+        return Notice("Not a Ray task", "This task does not run a Ray job.")
     if task.job_id is None and has_finished:
-        return Notice("No Ray job", f"The task is {task.state} and no job was submitted for it.")
+        return Notice(
+            "No Ray job", f"The task ended in the state {task.state} and submitted no job."
+        )
     if task.job_id is None:
         return Notice("No Ray job yet", "The task has not submitted its job yet.", refresh=SOON)
     if task.cluster_ref is None:
         return Notice(
-            "Connection not known",
-            "Airflow does not know any more which connection this task used: it is a template or "
-            "differs by map index, and Airflow keeps the values of a task's last runs only. The task's "
-            'log and its link "Ray job" may tell more.',
+            "Unknown connection",
+            "Airflow no longer knows which connection this task used. The connection ID is a template or "
+            "differs by map index, and Airflow keeps such values only for a task's latest runs. The "
+            'task\'s log and its link "Ray job" may help.',
         )
     return None
 
 
 def no_connection(conn_id: str) -> Notice:
-    """Return what to say if the API server has no such connection."""
+    """Return the notice for a connection that the API server does not have."""
     return Notice(
         "Connection not found",
-        f"The API server finds no connection {conn_id!r}. This page is made by the API server, so "
-        "the connection has to be in Airflow's database, or in a secrets backend or the environment "
-        "of the API server as well.",
+        f"The API server can't find the connection {conn_id!r}. It needs the connection to build this "
+        "page. Store the connection in Airflow's database, or give the API server access to the secrets "
+        "backend or environment variable that has it.",
     )
 
 
 def unknown_job(cluster: str) -> Notice:
-    """Return what to say of a job that the cluster does not know."""
+    """Return the notice for a job that the cluster does not know."""
     return Notice(
-        "Job not known to the cluster",
-        f"The Ray cluster at {cluster} does not know this job (any more). A restarted head node "
-        "forgets its jobs, and they can be deleted.",
+        "Job unknown to the cluster",
+        f"The Ray cluster at {cluster} does not know this job, or no longer does. The job may have been "
+        "deleted, and a head node forgets its jobs when it restarts.",
     )
 
 
 def foreign_job() -> Notice:
-    """Return what to say of a job that was submitted for something else."""
+    """Return the notice for a job that something else submitted."""
     return Notice(
         "Not this task's job",
-        "The XCom job_id of this task names a job that was not submitted for it, or one of another DAG "
-        "whose logs you may not see. So it is not shown.",
+        "This task's XCom job_id names a job that was not submitted for this task, or a job of another "
+        "DAG whose logs you are not allowed to see. So the job is not shown.",
     )
 
 
 def notice_of_error(error: AirflowSynapseError) -> Notice:
-    """Return what to say if the cluster can't be asked."""
+    """Return the notice for a cluster that gave no usable answer."""
     if isinstance(error, RayClusterUnreachableError):
-        return Notice("Ray cluster unreachable", f"{error} Seen from the API server.", LATER)
+        return Notice("Ray cluster unreachable", f"{error} {_WHO_ASKED}", LATER)
     if isinstance(error, RayAuthenticationError):
-        return Notice("Ray cluster refused", str(error))
-    return Notice("Ray cluster can't be asked", f"{error} Seen from the API server.")
+        return Notice("Ray cluster refused the request", str(error))
+    return Notice("Ray cluster can't be queried", f"{error} {_WHO_ASKED}")

@@ -1,4 +1,4 @@
-"""What the page of a job shows. Pure; the template only lays it out."""
+"""Collects what the page of a job shows. Pure; the template only lays it out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_synapse.views.secret_values import hider_of
 from airflow_synapse.views.task_record import TaskRecord
 
 _INTERNAL = frozenset({SPEC_KEY, OWNER_KEY})
-"""Metadata that tells people nothing."""
+"""Metadata that means nothing to people."""
 
 _LONGEST_TEXT = 8000
 _LONGEST_LINE = 2000
@@ -43,11 +43,11 @@ class Link:
 
 @dataclass(frozen=True)
 class Page:
-    """What the template lays out; all texts are still to be escaped.
+    """The content of a page. The template escapes all texts.
 
-    :param refresh: Seconds after which to look again, 0 for never.
-    :param facts: Label and value of what is told about the job in a word.
-    :param error: Ray's words about a job that did not succeed, and what they mean.
+    :param refresh: Seconds until the page refreshes itself, 0 for never.
+    :param facts: Short facts about the job, each with a label and a value.
+    :param error: What Ray says about a job that did not succeed, and what that means.
     """
 
     refresh: float = 0.0
@@ -63,11 +63,19 @@ class Page:
     log_problem: str = ""
     links: tuple[Link, ...] = ()
 
+    @property
+    def log_extent(self) -> str:
+        """How much of the log the page shows."""
+        count = len(self.log or ())
+        if count <= 1:
+            return "last line" if count else "empty so far"
+        return f"last {count} lines"
+
 
 def page_of_notice(
     notice: Notice, task: TaskRecord | None = None, connection: RayConnection | None = None
 ) -> Page:
-    """Return the page that says why there is no job to see, and what is known all the same."""
+    """Return the page that says why there is no job to show, with what is known anyway."""
     job_id = (task.job_id if task else None) or ""
     facts = [("Connection", str(task.cluster_ref or ""))] if task and job_id else []
     return Page(
@@ -89,9 +97,9 @@ def page_of_job(
 ) -> Page:
     """Return the page of a job.
 
-    :param look: What the cluster told.
-    :param info: The job in it.
-    :param texts: Its texts, as Airflow would show them.
+    :param look: What the cluster answered.
+    :param info: The job in that answer.
+    :param texts: The job's texts, masked as Airflow would show them.
     """
     hide = hider_of(connection.cluster, texts.secrets)
     log = tuple(_fit(hide(texts.line(line)), _LONGEST_LINE) for line in look.log)
@@ -121,14 +129,14 @@ def _facts(info: JobInfo, task: TaskRecord) -> tuple[tuple[str, str], ...]:
         ("Submitted", _moment(info.start_time)),
         ("Ended", _moment(info.end_time)),
         ("Duration", _duration(info)),
-        ("Asked for", _resources(task.resources)),
+        ("Requested", _resources(task.resources)),
         ("Connection", str(task.cluster_ref or "")),
     ]
     return tuple((label, value) for label, value in facts if value)
 
 
 def _error(look: JobLook, info: JobInfo, connection: RayConnection) -> list[str]:
-    """Return what the end of the job means, its facts first."""
+    """Return why the job did not succeed, starting with the bare facts."""
     error = error_of(info, cluster=connection.cluster.address, last_lines=look.log or ("",))
     if error is None:
         return []
@@ -161,7 +169,7 @@ def _links(connection: RayConnection, job_id: str) -> tuple[Link, ...]:
 
 
 def _fit(text: str, length: int = _LONGEST_TEXT) -> str:
-    """Return a text that is not endlessly long. Secrets are hidden before: half of one is no mask."""
+    """Return a text of limited length. Hide secrets first, because cutting one in half would reveal it."""
     return text if len(text) <= length else f"{text[:length]}…"
 
 

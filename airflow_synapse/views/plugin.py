@@ -1,6 +1,6 @@
-"""The plugin by which Airflow's UI gets the tab "Ray job".
+"""The plugin that adds the tab "Ray job" to Airflow's UI.
 
-Airflow imports it in every process, workers and DAG processors included. So it loads nothing.
+Airflow imports it in every process, including workers and DAG processors. So it loads nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _App = Callable[
 
 
 class RayViewApp:
-    """The web app of the view, imported when somebody first asks for a page."""
+    """The web app of the view, imported when somebody first opens a page."""
 
     async def __call__(
         self,
@@ -46,7 +46,7 @@ def _load_app() -> _App:
 
 
 class RayViewPlugin(AirflowPlugin):
-    """A tab of each task instance, and the app that serves it."""
+    """Adds a tab to each task instance, and the app that serves it."""
 
     name = "ray_job_view"
     fastapi_apps = [  # noqa: RUF012  # as Airflow declares it
@@ -55,8 +55,8 @@ class RayViewPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Ray job",
-            # Below the base URL of the UI, as it has no slash in front. Ids are in the path, as Airflow
-            # 3.1 escapes none: in a query the + of a run id would be a space.
+            # Without a leading slash it is relative to the UI's base URL. The ids are in the path because
+            # Airflow 3.1 does not escape them: in a query, the + of a run id would become a space.
             "href": f"{_URL_PREFIX[1:]}/tasks/{{DAG_ID}}/{{RUN_ID}}/{{TASK_ID}}?map_index={{MAP_INDEX}}",
             "destination": "task_instance",
             "url_route": "ray_job",
@@ -65,9 +65,9 @@ class RayViewPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *_: Any, **__: Any) -> None:
-        """Take tab and app away where ``[ray] job_view`` is off, and on Airflow 3.1.0.
+        """Remove the tab and the app if ``[ray] job_view`` is off, and on Airflow 3.1.0.
 
-        That reads no cookie, so that a page in a frame can't tell who looks at it.
+        Airflow 3.1.0 does not read cookies, so a page in a frame can't tell who opened it.
         """
         if airflow_version == "3.1.0" or not conf.getboolean("ray", "job_view", fallback=True):
             cls.fastapi_apps = []

@@ -1,4 +1,4 @@
-"""Keeps secrets out of what is shown, those by which a cluster lets us in first of all. Pure."""
+"""Hides secrets in what is shown, above all a cluster's credentials. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterable
 from airflow_synapse.rayjobs.models import RayCluster
 
 _SHORTEST = 5
-"""Characters; shorter values are words rather than secrets. Airflow's own limit, too."""
-
+"""Characters. Shorter values are words rather than secrets. Airflow uses the same limit."""
 
 _MOST = 40
-"""With more secrets than these no text is shown, as looking for all would keep the API server busy."""
+"""With more secrets, no text is shown at all, because the search would keep the API server busy."""
 
 
 def hider_of(cluster: RayCluster, others: Iterable[str] = ()) -> Callable[[str], str]:
-    """Return what replaces secrets in a text by ``***``.
+    """Return a function that replaces secrets in a text with ``***``.
 
-    These are the cluster's token, header and cookie values.
+    The secrets are the cluster's token and the values of its headers and cookies.
 
-    :param others: Further ones, whatever their length.
+    :param others: More secrets, whatever their length.
     """
     values = [cluster.token or "", *cluster.headers.values(), *cluster.cookies.values()]
     words = {word for value in values for word in (value.strip(), *value.split())}
@@ -31,7 +30,7 @@ def hider_of(cluster: RayCluster, others: Iterable[str] = ()) -> Callable[[str],
     secrets = sorted(found, key=len, reverse=True)
 
     def hide(text: str) -> str:
-        # And no regular expression: one of long secrets takes longer to compile than the rest takes.
+        # A regular expression of long secrets would take longer to compile than all of this.
         for secret in secrets:
             text = text.replace(secret, "***")
         return text

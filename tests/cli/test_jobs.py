@@ -73,7 +73,7 @@ def test_list_tells_what_it_leaves_out(airflow_cli, stub) -> None:
 
     told = airflow_cli("ray", "list", "--limit", "1", "-o", "plain")
 
-    assert "1 of 2 jobs are shown" in told.err
+    assert "Showing 1 of 2 jobs." in told.err
 
 
 def test_list_for_people_names_task_and_action(airflow_cli, stub) -> None:
@@ -95,14 +95,14 @@ def test_empty_list(airflow_cli, stub, output, printed) -> None:
     told = airflow_cli("ray", "list", "-o", output)
 
     assert (told.code, told.out) == (0, printed)
-    assert "No such job" in told.err
+    assert "No jobs match. The cluster remembers 0 jobs." in told.err
 
 
 def test_duration_that_is_none_is_refused(airflow_cli, stub) -> None:
     """What is no duration is bad input, and what would be one is told."""
     told = airflow_cli("ray", "list", "--since", "yesterday")
 
-    assert (told.code, "give something like 90s" in told.err) == (exits.BAD_INPUT, True)
+    assert (told.code, "must be a duration such as 90s" in told.err) == (exits.BAD_INPUT, True)
 
 
 def test_status_tells_all(airflow_cli, stub) -> None:
@@ -144,7 +144,7 @@ def test_job_that_had_ended_is_not_stopped(airflow_cli, stub) -> None:
 
     told = airflow_cli("ray", "stop", "j")
 
-    assert (told.code, told.err) == (0, "Ray job j had already ended; it is SUCCEEDED.\n")
+    assert (told.code, told.err) == (0, "Ray job j had already ended as SUCCEEDED.\n")
 
 
 def test_job_that_does_not_stop_is_told(airflow_cli, stub, monkeypatch) -> None:

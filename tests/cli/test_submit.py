@@ -93,7 +93,7 @@ def test_same_id_starts_nothing_new(airflow_cli, stub) -> None:
 
     assert stub.count(routes.SUBMIT) == 1
     assert (other.code, other.out) == (exits.BAD_INPUT, "")
-    assert "already used" in other.err
+    assert "already has" in other.err
 
 
 def test_params_may_come_from_a_pipe(airflow_cli, stub, plugin, monkeypatch) -> None:
@@ -141,13 +141,13 @@ def test_waiting_exits_as_the_job_ends(airflow_cli, stub, ends, code, words) -> 
     [
         ([], "give an action of the plugin"),
         (["train", "--", "ls"], "not both"),
-        (["--params", "{}", "--", "ls"], "--params are an action's"),
+        (["--params", "{}", "--", "ls"], "--params is only for actions"),
         (["train", "--params", "{s3cret"], "--params is not JSON"),
-        (["train", "--params", "[1]"], "--params is a JSON list"),
+        (["train", "--params", "[1]"], "--params must be a JSON object, {…}, but is of type list"),
         (["train", "--params", "@/nowhere"], "/nowhere can't be read: No such file"),
         (["train", "--env", "s3cret"], "--env takes NAME=VALUE"),
         (["train", "--env", "=s3cret"], "--env takes NAME=VALUE"),
-        (["tarin"], "has no action 'tarin'. It has: train"),
+        (["tarin"], "has no action 'tarin'. Available actions: train"),
         (["train", "--params", '{"epochs": "s"}'], "params.epochs"),
         (["--job-id", "a/b", "--", "ls"], "its id is none that Ray can take"),
         (["--num-cpus", "-1", "--", "ls"], "num_cpus is -1.0"),

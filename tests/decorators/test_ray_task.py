@@ -88,12 +88,17 @@ def test_context_that_a_run_has_not_is_told(stub: StubDashboard, ti: TaskInstanc
     with pytest.raises(ActionParamsError) as caught:
         execute(operator(work), ti, run_id="manual__1")
 
-    dated = "is not in this run's context, as the run has no logical date; with the default None"
+    dated = "is not in this run's context because the run has no logical date; to allow that"
     problems = caught.value.problems
     assert problems["params.ds"].startswith(dated)
     assert problems["params.ts"].startswith(dated)
-    assert problems["params.expanded_ti_count"].startswith("is not in this run's context; with")
-    assert "can't be sent to a Ray job; those that can are ds," in problems["params.logical_date"]
+    assert problems["params.expanded_ti_count"].startswith(
+        "is not in this run's context; to allow that"
+    )
+    assert (
+        "can't be sent to a Ray job; the parts that can be sent are ds,"
+        in problems["params.logical_date"]
+    )
     assert not stub.calls
 
 
@@ -141,7 +146,7 @@ def test_positional_only_is_refused(stub: StubDashboard, ti: TaskInstance) -> No
     @ray_task
     def work(a: int, /, *rest: int) -> None: ...
 
-    with pytest.raises(ActionParamsError, match=r"params\.a can't be given by name"):
+    with pytest.raises(ActionParamsError, match=r"params\.a can't be passed by name"):
         execute(operator(work, 1, 2), ti)
 
 

@@ -295,6 +295,17 @@ def test_arguments_of_house_keeping_are_all_told() -> None:
     assert told == own_arguments(DeleteRayJobsOperator) - {"ray_conn_id", "unreachable_timeout"}
 
 
+def test_changelog_fragments_have_a_type() -> None:
+    """Towncrier leaves a fragment out in silence if its type is unknown."""
+    project = (ROOT / "pyproject.toml").read_text()
+    types = set(re.findall(r'towncrier\.type\]\]\ndirectory = "(\w+)"', project))
+    fragments = {*(ROOT / "changelog.d").glob("*.md")}
+    fragments -= {ROOT / "changelog.d" / name for name in ("README.md", "template.md")}
+
+    assert {path.name.split(".")[1] for path in fragments} <= types
+    assert {"added", "changed", "fixed"} <= types
+
+
 def test_plugin_in_the_readme_is_the_example() -> None:
     """README shows the files of ``plugins/hello`` as they are."""
     readme = (ROOT / "README.md").read_text()

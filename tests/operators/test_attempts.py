@@ -166,7 +166,7 @@ def test_job_of_somebody_else_is_never_taken_over() -> None:
     job_id = FIRST_TRY.job_id(1)
     other = JobInfo(job_id, "RUNNING", metadata={OWNER_KEY: "somebody else"})
 
-    with pytest.raises(JobIdConflictError, match="already used on http://ray"):
+    with pytest.raises(JobIdConflictError, match="Another job on http://ray"):
         choose(FIRST_TRY, {job_id: other})
 
 

@@ -67,8 +67,8 @@ def test_all_params_may_be_those_of_the_dag(
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"a": LazyResults(datetime(2026, 1, 1))}, r"params\.a\[0\] is a datetime\.datetime"),
-        ([1], "params is a list, not a mapping"),
+        ({"a": LazyResults(datetime(2026, 1, 1))}, r"params\.a\[0\] is of type datetime\.datetime"),
+        ([1], "params is of type list, not a mapping"),
     ],
 )
 def test_what_json_can_not_hold_is_told(

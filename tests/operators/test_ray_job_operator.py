@@ -243,7 +243,7 @@ def test_unknown_action_submits_nothing(
     """The error names the actions that there are."""
     operator = SubmitPluginActionOperator(task_id="task", action_name="runn", working_dir=plugin)
 
-    with pytest.raises(ActionNotFoundError, match="It has: run"):
+    with pytest.raises(ActionNotFoundError, match="Available actions: run"):
         run(operator, ti)
 
     assert stub.count() == 0

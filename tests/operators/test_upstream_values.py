@@ -93,7 +93,7 @@ def test_custom_resources_as_a_default_of_the_dag() -> None:
 
 def test_resources_have_one_value() -> None:
     """Two answers to one question are refused."""
-    with pytest.raises(ValueError, match="give one of them"):
+    with pytest.raises(ValueError, match="Give only one of them"):
         SubmitRayJobOperator(
             task_id="task", entrypoint="true", resources={"a": 1}, custom_resources={"a": 2}
         )

@@ -164,7 +164,7 @@ def test_requirements_file_that_is_not_there_is_told(tmp_path):
     ("arguments", "told"),
     [
         ({"package_manager": "conda"}, "'conda' is neither"),
-        ({"package_manager_options": "--pre"}, "'--pre' is text"),
+        ({"package_manager_options": "--pre"}, "'--pre' is a string"),
         ({"env": {"A": [1]}}, "env.A"),
     ],
 )

@@ -138,7 +138,7 @@ def test_annotations_are_checked_where_they_are_evaluated(dag_file: DagFile) -> 
     """With a class in it, a function keeps its annotations, and all that is in them is needed."""
     function = dag_file.function(WITH_CLASS)
 
-    with pytest.raises(FunctionSourceError, match="uses 'Path' of the module"):
+    with pytest.raises(FunctionSourceError, match="uses 'Path' from its module"):
         FunctionSource.of(function)
 
 
@@ -227,12 +227,12 @@ async def stream() -> Any:
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        (generator, "yields"),
-        (stream, "yields"),
-        (lambda: 1, "no function that was made with def"),
-        (len, "no function"),
-        (functools.partial(decorator), "no function"),
-        (eval("lambda: 1"), "no function"),
+        (generator, "is a generator"),
+        (stream, "is a generator"),
+        (lambda: 1, "not a function defined with def"),
+        (len, "not a function"),
+        (functools.partial(decorator), "not a function"),
+        (eval("lambda: 1"), "not a function"),
     ],
 )
 def test_what_is_no_plain_function_is_refused(function: Any, why: str) -> None:
@@ -246,5 +246,5 @@ def test_function_without_source_is_refused() -> None:
     names: dict[str, Any] = {}
     exec("def made(): return 1", names)
 
-    with pytest.raises(FunctionSourceError, match="no source to be read"):
+    with pytest.raises(FunctionSourceError, match="no source that can be read"):
         FunctionSource.of(names["made"])

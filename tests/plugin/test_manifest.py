@@ -93,7 +93,7 @@ def test_manifest_without_names_is_called_like_its_folder(tmp_path):
         ("actions: {run: }", ["actions.run is None"]),
         ("actions: {run: {method: job}}", ["actions.run.entrypoint is missing"]),
         ("actions: {run: {entrypoint: ''}}", ["actions.run.entrypoint is missing"]),
-        ("actions: {run: {entrypoint: 5}}", ["actions.run.entrypoint is 5", "not text"]),
+        ("actions: {run: {entrypoint: 5}}", ["actions.run.entrypoint is 5", "not a string"]),
         ("actions: {run: {entrypoint: run}}", ["actions.run.entrypoint is 'run'"]),
         ("actions: {run: {entrypoint: 'a b:c'}}", ["'a b:c'", "package.module:attribute"]),
         ("actions: {run: {entrypoint: 'a:b', description: [1]}}", ["actions.run.description"]),
@@ -113,7 +113,7 @@ def test_manifest_without_names_is_called_like_its_folder(tmp_path):
         ),
         ("name: a\nactions: {run: {\n", ["line 3"]),
         ("a: 1\n\tb: 2", ["line 2, column 1"]),
-        ("a: \x01", ["broken YAML"]),
+        ("a: \x01", ["invalid YAML"]),
     ],
 )
 def test_wrong_manifest_is_refused_naming_file_key_and_value(tmp_path, text, told):

@@ -30,8 +30,8 @@ def deep(levels: int) -> list[object]:
     [
         ({"optim": {"lr": math.nan}}, "params.optim.lr", "nan"),
         ({"items": [1, 2, 3, math.inf]}, "params.items[3]", "inf"),
-        ({"a": {1: "x"}}, "params.a", "key 1, a int"),
-        ({"a": {True: "x"}}, "params.a", "key True, a bool"),
+        ({"a": {1: "x"}}, "params.a", "key 1 of type int"),
+        ({"a": {True: "x"}}, "params.a", "key True of type bool"),
         ({"a": b"x"}, "params.a", "bytes"),
         ({"a": [{"b": {1}}]}, "params.a[0].b", "set"),
         ({"a": date(2024, 1, 1)}, "params.a", "datetime.date"),
@@ -168,5 +168,5 @@ def test_schema_that_refers_elsewhere_fetches_nothing():
     """A reference to the net is a clear error and not a request."""
     schema = {"$ref": "http://127.0.0.1:9/schema.json"}
 
-    with pytest.raises(ActionParamsError, match="refers to something else"):
+    with pytest.raises(ActionParamsError, match="refers to something outside it"):
         check_params({"a": 1}, schema, "train")

@@ -63,5 +63,5 @@ def test_wheel_with_an_impossible_name_is_refused(tmp_path):
     """pip on the cluster would refuse it after minutes."""
     wheels(tmp_path / "wheels", "mine.whl")
 
-    with pytest.raises(PluginManifestError, match=r"mine\.whl: this is no name of a wheel"):
+    with pytest.raises(PluginManifestError, match=r"mine\.whl: this is not a valid wheel name"):
         find_wheels(tmp_path)

@@ -85,7 +85,7 @@ def test_page_of_a_sensor_shows_the_job_it_waited_for(sensor: str, show: Show) -
 
 def test_page_of_another_task_says_so(show: Show) -> None:
     """The tab is there for every task, and says of most that they have no Ray job."""
-    assert "This task runs no Ray job." in show("no_ray")
+    assert "This task does not run a Ray job." in show("no_ray")
 
 
 def test_page_is_not_for_everybody(airflow: AirflowDeployment, viewed_run: str) -> None:

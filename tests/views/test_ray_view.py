@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from airflow_synapse.views.app import create_app
+from airflow_synapse.views.page import Page
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Hang
 from tests.support.stub_dashboard import StubDashboard
@@ -203,6 +204,15 @@ def test_only_the_end_of_a_long_log_is_shown(
     assert len(page) < 500_000
 
 
+@pytest.mark.parametrize(
+    ("log", "extent"),
+    [((), "empty so far"), (("one",), "last line"), (("one", "two"), "last 2 lines")],
+)
+def test_heading_of_the_log_counts_its_lines(log: tuple[str, ...], extent: str) -> None:
+    """The heading says how many lines follow, a single line included."""
+    assert Page(log=log).log_extent == extent
+
+
 def test_secrets_of_the_connection_are_hidden(
     stub_dashboard: StubDashboard,
     monkeypatch: pytest.MonkeyPatch,
@@ -287,7 +297,7 @@ def test_job_of_another_task_is_not_shown(
 
     page = show().text
 
-    assert "was not submitted for it" in html.unescape(page)
+    assert "was not submitted for this task" in html.unescape(page)
     assert "confidential" not in page
     assert "of-others" not in page
 
@@ -327,7 +337,7 @@ def test_page_has_nothing_inline_and_its_files_are_there(
 
 def test_no_task_instance(database: Any, show: Show) -> None:
     """A task instance that does not exist is named as such."""
-    assert "Airflow knows no such task instance" in show().text
+    assert "Airflow has no such task instance" in show().text
 
 
 def test_task_of_something_else(add_task: AddTask, show: Show) -> None:
@@ -336,7 +346,7 @@ def test_task_of_something_else(add_task: AddTask, show: Show) -> None:
 
     page = show().text
 
-    assert "This task runs no Ray job." in page
+    assert "This task does not run a Ray job." in page
     assert refresh_of(page) == 0
 
 
@@ -356,7 +366,7 @@ def test_no_job_at_all(add_task: AddTask, show: Show) -> None:
 
     page = show().text
 
-    assert "The task is failed and no job was submitted for it." in page
+    assert "The task ended in the state failed and submitted no job." in page
     assert refresh_of(page) == 0
 
 
@@ -376,7 +386,7 @@ def test_connection_that_the_api_server_lacks(add_task: AddTask, show: Show) -> 
 
     page = html.unescape(show().text)
 
-    assert "The API server finds no connection 'only_on_workers'." in page
+    assert "The API server can't find the connection 'only_on_workers'." in page
 
 
 def test_connection_that_is_forgotten(add_task: AddTask, show: Show) -> None:
@@ -403,7 +413,7 @@ def test_connection_that_is_broken(
     ("fault", "told", "refresh"),
     [
         (Answer(503), "Ray cluster unreachable", 15),
-        (Answer(401), "Ray cluster refused", 0),
+        (Answer(401), "Ray cluster refused the request", 0),
         (Answer(200, b"<html>not Ray</html>"), "Ray cluster unreachable", 15),
     ],
 )

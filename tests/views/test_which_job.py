@@ -66,7 +66,7 @@ def test_xcom_of_a_task_without_a_job_is_not_looked_at(
 
     page = show().text
 
-    assert "This task runs no Ray job." in page
+    assert "This task does not run a Ray job." in page
     assert "confidential" not in page
     assert cluster.calls == []
 
@@ -93,7 +93,7 @@ def test_job_of_another_dag_needs_the_rights_for_that_dag(
     page = html.unescape(log_in("viewer").get(url_of_page()).text)
 
     assert ("confidential" in page) is may_see
-    assert ("one of another DAG whose logs you may not see" in page) is not may_see
+    assert ("a job of another DAG whose logs you are not allowed to see" in page) is not may_see
 
 
 def test_job_that_the_sensor_s_dag_names_needs_no_further_rights(
@@ -168,7 +168,7 @@ def test_connection_that_the_dag_gives_all_its_tasks_is_used(
     have_dag(dag)
     add_forgotten(add_task, map_index=1)
 
-    assert "no connection 'other'" in html.unescape(show(map_index=1).text)
+    assert "find the connection 'other'" in html.unescape(show(map_index=1).text)
 
 
 @pytest.mark.parametrize("how", ["expand", "expand_kwargs"])
@@ -213,4 +213,4 @@ def test_map_index_beyond_all_bounds(add_task: AddTask, show: Show, index: str) 
 
     answer = show(map_index=index)
 
-    assert (answer.status_code, "Airflow knows no such task instance" in answer.text) == (200, True)
+    assert (answer.status_code, "Airflow has no such task instance" in answer.text) == (200, True)

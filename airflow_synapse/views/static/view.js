@@ -1,15 +1,15 @@
 "use strict";
-// Keeps the page up to date while its job runs, and makes it fit into Airflow's UI around it.
+// Refreshes the page while its job runs, and adapts it to the Airflow UI around it.
 
 const outside = (() => {
   try {
     return window.parent === window ? null : window.parent.document;
   } catch {
-    return null; // the page around is of another origin
+    return null; // the surrounding page has another origin
   }
 })();
 
-// Theme: Airflow's UI has it as a class of its root element.
+// Theme: Airflow's UI sets it as a class on its root element.
 
 const followTheme = () => {
   const classes = outside.documentElement.classList;
@@ -21,7 +21,7 @@ if (outside) {
   new MutationObserver(followTheme).observe(outside.documentElement, { attributeFilter: ["class"] });
 }
 
-// Links: Airflow's frame lets its page open no windows, so the page around does.
+// Links: Airflow's frame may not open windows, so the surrounding page opens them.
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
@@ -58,7 +58,7 @@ const refresh = async () => {
   try {
     const answer = await fetch(location.href, { cache: "no-store", credentials: "same-origin" });
     if (answer.status === 401 || answer.status === 403) {
-      tellStale("Airflow does not show this page any more; log in again.");
+      tellStale("Airflow no longer shows this page. Log in again.");
       return;
     }
     if (!answer.ok) throw new Error(`Airflow answered ${answer.status}`);
@@ -66,7 +66,7 @@ const refresh = async () => {
     replaceWith(document.adoptNode(page.querySelector("main")));
     tellStale("");
   } catch (error) {
-    tellStale(`This page could not be refreshed: ${error.message}.`);
+    tellStale(`The page could not be refreshed: ${error.message}.`);
   }
   plan();
 };

@@ -73,7 +73,7 @@ def test_refused_job_is_told_in_ray_s_last_line() -> None:
     error = refusal_told_by_ray(SUBMISSION, 400, text)
 
     assert str(error) == (
-        "The Ray job 'j' was not submitted on http://head:8265: Ray refused it: "
+        "The Ray job 'j' was not submitted to http://head:8265: Ray refused it: "
         "TypeError: entrypoint must be a string."
     )
 

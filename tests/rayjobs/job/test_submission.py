@@ -99,7 +99,9 @@ def test_foreign_job_under_the_id_conflicts(stub_dashboard: StubDashboard) -> No
     """A job that somebody else submitted, without our metadata, is never taken for ours."""
     stub_dashboard.add_job("the-id", "true", runtime=NEVER)
 
-    with pytest.raises(JobIdConflictError, match=r"the-id is already used .* it is RUNNING"):
+    with pytest.raises(
+        JobIdConflictError, match=r"already has the submission ID the-id: it is RUNNING"
+    ):
         RayJobExecutor(stub_dashboard.url).submit_entrypoint("true", job_id="the-id")
 
     assert stub_dashboard.count(routes.SUBMIT) == 0

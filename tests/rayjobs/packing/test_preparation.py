@@ -135,8 +135,8 @@ def test_what_can_not_be_is_refused_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("arguments", "kind", "told"),
     [
-        (("trian", {"epochs": 1}), ActionNotFoundError, "It has: train"),
-        (("a b:c", {}), PluginManifestError, "'a b:c', which is no entrypoint"),
+        (("trian", {"epochs": 1}), ActionNotFoundError, "Available actions: train"),
+        (("a b:c", {}), PluginManifestError, "'a b:c' is not an entrypoint"),
         (("train:", {}), PluginManifestError, "package.module:attribute"),
         (("train", {"epochs": {1}}), ActionParamsError, "params.epochs"),
         (("train", {"epochs": math.nan}), ActionParamsError, "params.epochs"),
@@ -278,7 +278,7 @@ def test_action_of_a_zip_is_given_as_an_entrypoint(stub_dashboard: StubDashboard
     """Where no manifest is read, a name alone can't be looked up."""
     executor = RayJobExecutor(stub_dashboard.url, working_dir="s3://bucket/plugin.zip")
 
-    with pytest.raises(ActionNotFoundError, match=r"written package\.module:attribute"):
+    with pytest.raises(ActionNotFoundError, match=r"entrypoint as package\.module:attribute"):
         executor.submit("train", {})
 
     assert stub_dashboard.count() == 0

@@ -1,4 +1,4 @@
-"""Shows how well a model does on data it has not seen."""
+"""Measures how well a model does on data that it has not seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def run(data: str, model: str, output_dir: str) -> dict[str, Any]:
-    """Write ``metrics.json`` and ``confusion.png`` and return the metrics and where both are."""
+    """Write ``metrics.json`` and ``confusion.png``. Return the metrics and the paths of both files."""
     import joblib
     import numpy as np
     from sklearn.metrics import accuracy_score, confusion_matrix

@@ -1,4 +1,4 @@
-"""Splits the data."""
+"""Splits the data into training and test data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def run(output_dir: str, test_share: float = 0.3, seed: int = 0) -> dict[str, Any]:
-    """Write train and test data below ``output_dir`` and return where they are."""
+    """Write training and test data to ``output_dir`` and return their path and sizes."""
     import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -1,4 +1,4 @@
-"""Trains several models, each as a task of its own on the Ray cluster."""
+"""Trains several models, each in its own Ray task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ray
 
 
 def candidates(trees: int) -> dict[str, Any]:
-    """Return untrained models by name."""
+    """Return untrained models, keyed by name."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -26,7 +26,7 @@ def candidates(trees: int) -> dict[str, Any]:
 
 @ray.remote(num_cpus=0.5)
 def fit(name: str, model: Any, data: str, output_dir: str) -> dict[str, Any]:
-    """Train one model, save it and return how it did on a part of the training data."""
+    """Train one model, save it, and return its accuracy in cross-validation."""
     import joblib
     import numpy as np
     from sklearn.model_selection import cross_val_score
@@ -42,7 +42,7 @@ def fit(name: str, model: Any, data: str, output_dir: str) -> dict[str, Any]:
 
 
 def run(data: str, output_dir: str, trees: int = 100) -> dict[str, Any]:
-    """Train all candidates and return how each did, and which is the best."""
+    """Train all candidates. Return the accuracy of each, and the best one."""
     ray.init(log_to_driver=False)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     pending = [
