@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 # At the end, so that the installed wheel is tested and not the source tree next to these tests.
@@ -18,8 +19,10 @@ from airflow_synapse.rayjobs.client.agents import UNUSABLE
 from local_services.ray_head import RayHead
 from tests.support.stub_dashboard import StubDashboard
 
-# How long an example takes tells how busy the machine is.
-hypothesis_settings.register_profile("without deadline", deadline=None)
+# How long examples take says how busy the machine is.
+hypothesis_settings.register_profile(
+    "without deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("without deadline")
 
 _CHANGES_BEHAVIOUR = ("RAY_", "AIRFLOW_CONN_", "SYNAPSE_")

@@ -17,8 +17,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_CANCELS_AGAIN_AFTER = 0.5
-"""Seconds after which a task is cancelled again: before Python 3.12 libraries may swallow a cancellation."""
+_CANCELS_AGAIN_AFTER = 3.0
+"""Seconds after which what is still under way is cancelled again: before Python 3.12 libraries may swallow a
+cancellation."""
 
 _LOOKS_AGAIN_AFTER = 0.5
 """Seconds after which a wait looks whether what it waits for was told to one that was interrupted."""
@@ -37,6 +38,7 @@ class Crossing:
         self._is_started = False
         self._is_closed = False
         self.is_over = False
+        self.under_way: set[Crossed[Any]] = set()
         self._news: SimpleQueue[None] = SimpleQueue()
         self._first = _thread.allocate_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,11 +105,13 @@ class Crossing:
         self._news.put(None)
         if not self._is_closed:
             await closing.wait()
+        for crossed in tuple(self.under_way):
+            crossed.cancel_now()
         me = asyncio.current_task()
         while tasks := [task for task in asyncio.all_tasks() if task is not me]:
-            for task in tasks:
+            _, stubborn = await asyncio.wait(tasks, timeout=_CANCELS_AGAIN_AFTER)
+            for task in stubborn:
                 task.cancel()
-            await asyncio.wait(tasks, timeout=_CANCELS_AGAIN_AFTER)
 
 
 class Crossed(Generic[T]):
@@ -128,6 +132,7 @@ class Crossed(Generic[T]):
         self._loop = loop
         self._work = work
         self._task: asyncio.Task[T] | None = None
+        self._is_cancelled = False
         self._ends: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
         self._loop.call_soon_threadsafe(self._begin)
 
@@ -138,7 +143,7 @@ class Crossed(Generic[T]):
     def cancel(self) -> None:
         """Cancel the work, if it has not ended."""
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._cancel)
+            self._loop.call_soon_threadsafe(self.cancel_now)
 
     def result(self) -> T:
         """Return what the work returned, once it has.
@@ -151,13 +156,20 @@ class Crossed(Generic[T]):
             if self._crossing.is_over and self._ends.empty():
                 raise RuntimeError("this crossing is closed")
 
+    def cancel_now(self) -> None:
+        """Cancel the work, once: a second time would interrupt how it cleans up. Called on the loop."""
+        if self._task is not None and not self._is_cancelled:
+            self._is_cancelled = True
+            self._task.cancel()
+
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._work())
-        self._task.add_done_callback(self._ends.put)
+        self._crossing.under_way.add(self)
+        self._task.add_done_callback(self._end)
 
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    def _end(self, task: asyncio.Task[T]) -> None:
+        self._crossing.under_way.discard(self)
+        self._ends.put(task)
 
     def _tell_end_to(self, tell: Callable[[], object]) -> None:
         if self._task is not None:

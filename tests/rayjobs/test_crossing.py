@@ -101,7 +101,7 @@ def test_crossing_works_inside_an_event_loop(no_blocking: BlockBuster) -> None:
 
 
 def test_leaving_cancels_and_waits() -> None:
-    """Work that is under way ends before the crossing is left, however it takes its cancellation."""
+    """Work that is under way ends before the crossing is left, even if it swallows a cancellation."""
     ended = threading.Event()
     started = threading.Event()
 
@@ -121,6 +121,27 @@ def test_leaving_cancels_and_waits() -> None:
         started.wait()
 
     assert ended.is_set()
+
+
+def test_clean_up_is_not_interrupted() -> None:
+    """Work that was cancelled already gets the time to close what it has open."""
+    is_clean = threading.Event()
+    has_begun = threading.Event()
+
+    async def careful() -> None:
+        try:
+            has_begun.set()
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.05)
+            is_clean.set()
+
+    with Crossing() as crossing:
+        crossed = crossing.start(careful)
+        has_begun.wait()
+        crossed.cancel()
+
+    assert is_clean.is_set()
 
 
 def test_exception_in_the_thread_that_waits_cancels_the_work() -> None:
