@@ -17,6 +17,7 @@ from airflow_synapse.exceptions import (
     PluginManifestError,
     PluginRequirementsError,
 )
+from airflow_synapse.plugin.env_vars import check_values
 from airflow_synapse.plugin.manifest import (
     DEFAULT_WHEELS_DIR,
     PACKAGE_MANAGERS,
@@ -115,9 +116,13 @@ def build_runtime_env(
         generated[manager] = {"packages": lines, **options}
     if manifest and manifest.env:
         generated["env_vars"] = dict(manifest.env)
-    own = _readable(manifest.runtime_env, folder) if manifest else {}
-    given = _readable(runtime_env or {}, folder)
-    return generated, own, {"env_vars": _env_vars(env)} if env else {}, given
+    own = manifest.runtime_env if manifest else {}
+    return (
+        generated,
+        readable_runtime_env(own, folder, is_of_manifest=True),
+        {"env_vars": _env_vars(env)} if env else {},
+        readable_runtime_env(runtime_env or {}, folder),
+    )
 
 
 def _package_manager(manifest: PluginManifest | None, given: str | None) -> str:
@@ -177,19 +182,51 @@ def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | 
     return found
 
 
-def _readable(runtime_env: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    # As Ray takes it: a requirements file, which would be looked up on the cluster's head node,
-    # is read here, and numbers and bools among the env_vars become text.
+def readable_runtime_env(
+    runtime_env: Any, folder: Path | None, *, is_of_manifest: bool = False
+) -> dict[str, Any]:
+    """Return a runtime_env as Ray takes it, with its local files read or found.
+
+    A requirements file, which Ray would look up on the cluster's head node, is read here, and
+    numbers and bools among the env_vars become text.
+
+    :param folder: The plugin folder, where relative paths are looked up first.
+    :param is_of_manifest: Whether they are looked up nowhere else.
+    :raises PluginManifestError: if a requirements file can't be used.
+    """
+    if not isinstance(runtime_env, Mapping):
+        return runtime_env  # type: ignore[no-any-return]  # who merges it tells what it is
     plain = dict(runtime_env)
     for key in PACKAGE_MANAGERS:
-        if isinstance(plain.get(key), str):
-            plain[key] = {"packages": _lines_of_named(folder, plain[key])}
+        if (name := _named_file(plain.get(key), is_pip=key == "pip")) is not None:
+            rest = plain[key] if isinstance(plain[key], Mapping) else {}
+            plain[key] = {**rest, "packages": _lines_of_named(folder, name)}
     if isinstance(plain.get("env_vars"), Mapping):
         plain["env_vars"] = {
             name: scalar_text(value) if isinstance(value, (int, float)) else value
             for name, value in plain["env_vars"].items()
         }
+    if isinstance(plain.get("py_modules"), (list, tuple)):
+        modules = plain["py_modules"]
+        plain["py_modules"] = [_located(path, folder, is_of_manifest) for path in modules]
+    if str(plain.get("conda")).endswith((".yaml", ".yml")):
+        plain["conda"] = _located(plain["conda"], folder, is_of_manifest)
+    if is_of_manifest and "working_dir" in plain:
+        plain["working_dir"] = _located(plain["working_dir"], folder, is_of_manifest)
     return plain
+
+
+def _named_file(given: Any, *, is_pip: bool) -> str | None:
+    """Return the requirements file that a ``pip`` or ``uv`` field names, if it names one."""
+    packages = given.get("packages") if is_pip and isinstance(given, Mapping) else given
+    return str(packages) if isinstance(packages, (str, os.PathLike)) else None
+
+
+def _located(path: Any, folder: Path | None, is_of_manifest: bool) -> Any:  # noqa: FBT001  # handed on
+    if folder is None or not isinstance(path, (str, Path)) or "://" in str(path) or not str(path):
+        return path
+    place = folder / Path(path).expanduser()
+    return str(place.absolute()) if is_of_manifest or place.exists() else path
 
 
 def _lines_of_named(folder: Path | None, name: str) -> list[str]:
@@ -203,7 +240,9 @@ def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
             raise PluginManifestError(
                 path=f"env.{name}", reason=f"a {type(value).__name__} can't be an env value"
             )
-    return {str(name): scalar_text(value) for name, value in env.items()}
+    texts = {str(name): scalar_text(value) for name, value in env.items()}
+    check_values(texts, path="env")
+    return texts
 
 
 def _content_line(folder: Path, lines: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ class Pattern:
     """A line of an ignore file.
 
     :param text: As it is written.
-    :param origin: Where it is written.
+    :param origin: Where it is written: a line of a file, or the name of an argument.
     :param glob: What a path, or a name alone, must match in full.
     :param is_for_names: Whether the name alone is matched, at every depth.
     """
@@ -43,7 +43,11 @@ class Pattern:
     is_for_names: bool = False
 
     def __str__(self) -> str:
-        return f"{self.text!r} ({self.origin})"
+        return f"the pattern {self.text!r} ({self.origin})"
+
+    @property
+    def is_in_file(self) -> bool:
+        return self.origin.startswith("line ")
 
     @classmethod
     def of_line(cls, line: bytes, origin: str) -> Pattern | None:
@@ -127,8 +131,9 @@ class IgnoreRules:
             somebody wants it packed.
         :raises PluginManifestError: if an ignore file can't be read.
         """
-        lines = [os.fsencode(text) for text in (*DEFAULT_EXCLUDES, *excludes)]
-        rules = cls(PatternList.of_lines(root, lines, "excludes"))
+        default = PatternList.of_lines(root, map(os.fsencode, DEFAULT_EXCLUDES), "never uploaded")
+        given = PatternList.of_lines(root, map(os.fsencode, excludes), "in excludes")
+        rules = cls(replace(given, patterns=default.patterns + given.patterns))
         for folder in _folders_above(root):
             rules = replace(rules, git=_git_rules(folder, rules.git))
         return rules

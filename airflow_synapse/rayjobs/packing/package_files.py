@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -60,8 +61,28 @@ def find_files(root: Path, *, excludes: tuple[str, ...] = ()) -> list[PackedFile
     return list(search.below(root, "", IgnoreRules.around(_real(root), excludes), ()))
 
 
-def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> Pattern | None:
-    """Return the pattern that keeps a path out of a folder's package; None if none does."""
+@dataclass(frozen=True)
+class LeftOut:
+    """Why a path is not packed.
+
+    :param path: The path, or the folder around it that is left out, which ends in a slash.
+    :param pattern: What leaves it out.
+    """
+
+    path: str
+    pattern: Pattern
+
+    @property
+    def hint(self) -> str:
+        """What to do to have it packed all the same."""
+        if not self.pattern.is_in_file:
+            return "Take it out of the list, or rename the file or folder."
+        escaped = re.sub(r"([\\*?\[])", r"\\\1", self.path)
+        return f"Write !/{escaped} into the folder's .rayignore to have it uploaded."
+
+
+def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> LeftOut | None:
+    """Return what keeps a path out of a folder's package; None if nothing does."""
     real = _real(root)
     rules = IgnoreRules.around(real, excludes).inside(real)
     path = real
@@ -69,8 +90,11 @@ def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> Pa
         path = path / part
         is_folder = path.is_dir()
         pattern = rules.leaving_out(os.fsencode(path), is_folder=is_folder)
-        if pattern or not is_folder:
-            return pattern
+        if pattern:
+            relative = path.relative_to(real).as_posix()
+            return LeftOut(f"{relative}/" if is_folder else relative, pattern)
+        if not is_folder:
+            break
         rules = rules.inside(path)
     return None
 
