@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +25,8 @@ from airflow_synapse.plugin.manifest import (
     scalar_text,
 )
 from airflow_synapse.plugin.requirements import read_requirements
-from airflow_synapse.plugin.wheels import WORKING_DIR, find_wheels, wheel_lines
+from airflow_synapse.plugin.uploaded_paths import uploaded_paths
+from airflow_synapse.plugin.wheels import find_wheels, wheel_lines
 
 RUNTIME_MODULE = "airflow_synapse_action_runtime"
 RUNTIME_ENTRYPOINT = f"python -m {RUNTIME_MODULE}"
@@ -163,7 +162,6 @@ def _lines(folder: Path | None, requirements_file: Path | str | None, wheels: st
     lines = list(read_requirements(file, plugin_root=folder)) if file else []
     if folder:
         lines += wheel_lines(find_wheels(folder, wheels))
-        lines += _content_line(folder, lines)
     return lines
 
 
@@ -245,42 +243,12 @@ def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def _content_line(folder: Path, lines: list[str]) -> list[str]:
-    # Ray keeps an installed environment as long as its lines stay the same, and a rebuilt wheel
-    # keeps its name. A comment that changes with the files makes Ray install anew.
-    named = sorted({path for line in lines for path in _referenced_paths(line)})
-    if not named:
-        return []
-    digest = hashlib.sha256()
-    for file in (file for path in named for file in _files_below(folder / path)):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return [f"# local files: sha256 {digest.hexdigest()[:16]}"]
-
-
 def needed_files(runtime_env: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what its pip or uv lines install from the plugin folder, relative to it.
 
     Packing must not leave these out, whatever ``.gitignore`` says: the cluster would miss them.
+    "" is the folder itself.
     """
     lists = [runtime_env[key]["packages"] for key in PACKAGE_MANAGERS if runtime_env.get(key)]
-    paths = (path for lines in lists for line in lines for path in _referenced_paths(line))
-    return tuple(dict.fromkeys(path for path in paths if path))
-
-
-def _referenced_paths(line: str) -> list[str]:
-    if line.startswith("#"):
-        return []
-    return re.findall(re.escape(WORKING_DIR) + r"/?([^\s;\[#'\"]*)", line)
-
-
-def _files_below(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for here, folders, names in os.walk(path):
-        folders[:] = sorted(f for f in folders if f not in _NO_CONTENT)
-        yield from (Path(here, name) for name in sorted(names) if Path(here, name).is_file())
-
-
-_NO_CONTENT = frozenset({".git", ".venv", "venv", "__pycache__"})
+    paths = (path for lines in lists for line in lines for path in uploaded_paths(line))
+    return tuple(dict.fromkeys(paths))

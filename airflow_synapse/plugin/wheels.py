@@ -11,9 +11,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from airflow_synapse.exceptions import PluginManifestError
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
-
-WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
-"""Where Ray unpacks the plugin folder on a node; expanded there while it installs packages."""
+from airflow_synapse.plugin.uploaded_paths import uploaded_path
 
 
 def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str, ...]:
@@ -54,10 +52,10 @@ def wheel_lines(wheels: Iterable[str]) -> tuple[str, ...]:
     lines: list[str] = []
     for name, paths in sorted(by_name.items()):
         if len(paths) == 1:
-            lines.append(f"{WORKING_DIR}/{paths[0].as_posix()}")
+            lines.append(uploaded_path(paths[0].as_posix()))
             continue
         versions = {_name_and_version(path)[1] for path in paths}
-        lines.append(f"--find-links {WORKING_DIR}/{paths[0].parent.as_posix()}")
+        lines.append(f"--find-links {uploaded_path(paths[0].parent.as_posix())}")
         lines.append(f"{name}=={versions.pop()}" if len(versions) == 1 else name)
     return tuple(dict.fromkeys(lines))
 

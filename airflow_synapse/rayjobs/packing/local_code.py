@@ -15,13 +15,14 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
 from airflow_synapse.plugin.action import needed_files
 from airflow_synapse.plugin.manifest import PACKAGE_MANAGERS
-from airflow_synapse.plugin.wheels import WORKING_DIR
+from airflow_synapse.plugin.uploaded_paths import uploaded_path
 from airflow_synapse.rayjobs.packing.packages import (
     Package,
     build_directory_package,
     build_files_package,
     build_module_package,
     build_ready_package,
+    content_hash,
 )
 
 _MAX_LINES_BYTES = 32 * 1024
@@ -58,16 +59,19 @@ class LocalCode:
         :raises RayJobSubmissionError: if something can't be a path.
         """
         _check_paths(runtime_env)
+        needed = needed_files(runtime_env)
         env, files = _with_requirements_file(runtime_env)
         excludes = tuple(map(str, env.pop("excludes", None) or ()))
         packages: list[Package] = []
         working_dir = env.get("working_dir")
         if working_dir and not is_uri(working_dir):
-            packages.append(self._working_dir(Path(working_dir).expanduser(), env, excludes, files))
-            env["working_dir"] = packages[-1].uri
+            path = Path(working_dir).expanduser()
+            packages.append(self._working_dir(path, needed, excludes, files))
         elif files:
             packages.append(build_files_package(files))
-            env["working_dir"] = packages[-1].uri
+        if packages:
+            env["working_dir"] = packages[0].uri
+            env = _with_content_line(env, packages[0], needed)
         if env.get("py_modules"):
             modules = [self._module(module, excludes) for module in env["py_modules"]]
             env["py_modules"] = [getattr(module, "uri", module) for module in modules]
@@ -77,17 +81,17 @@ class LocalCode:
     def _working_dir(
         self,
         path: Path,
-        env: Mapping[str, Any],
+        needed: Sequence[str],
         excludes: tuple[str, ...],
         files: Mapping[str, bytes],
     ) -> Package:
         if is_archive(path):
-            _check_zip(path, needed_files(env))
+            _check_zip(path, needed)
             return build_ready_package(path, "_ray_pkg_{}.zip")
         return build_directory_package(
             path,
             excludes=excludes,
-            required=[name for name in needed_files(env) if name not in files],
+            required=filter(None, needed),
             entrypoint=self.entrypoint,
             include=self.include,
             more=files,
@@ -161,8 +165,8 @@ def _check_zip(path: Path, required: Sequence[str]) -> None:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as exc:
         raise PluginManifestError(path=str(path), reason="this is no zip file") from exc
-    for needed in required:
-        if not any(name == needed or name.startswith(f"{needed}/") for name in names):
+    for needed in filter(None, required):
+        if not any(_is_in(name, [needed]) for name in names):
             raise PluginManifestError(
                 path=str(path), reason=f"its requirements need {needed}, which is not in it"
             )
@@ -182,9 +186,32 @@ def _with_requirements_file(
         # Ray tells environments apart by their lines, so the name has to change with the content.
         name = f".requirements-{hashlib.sha256(content).hexdigest()[:16]}.txt"
         # A space first: some versions of Ray open what follows "-r" on the head, and fail.
-        env[manager] = {**env[manager], "packages": [f" -r {WORKING_DIR}/{name}"]}
+        env[manager] = {**env[manager], "packages": [f" -r {uploaded_path(name)}"]}
         return env, {name: content}
     return env, {}
+
+
+def _with_content_line(
+    env: dict[str, Any], package: Package, needed: Sequence[str]
+) -> dict[str, Any]:
+    """Return the runtime_env with a comment that changes with the files that its lines install.
+
+    Ray keeps an installed environment as long as its lines stay the same, and a rebuilt wheel keeps
+    its name.
+    """
+    if not needed:
+        return env
+    files = [package.ready] if package.ready else package.files
+    named = [file for file in files if package.ready or _is_in(file.name, needed)]
+    comment = f"# local files: {content_hash(named)[:16]}"
+    for manager in PACKAGE_MANAGERS:
+        if env.get(manager):
+            env[manager] = {**env[manager], "packages": [*env[manager]["packages"], comment]}
+    return env
+
+
+def _is_in(name: str, places: Sequence[str]) -> bool:
+    return any(not place or f"{name}/".startswith(f"{place.rstrip('/')}/") for place in places)
 
 
 def _check_paths(runtime_env: Mapping[str, Any]) -> None:

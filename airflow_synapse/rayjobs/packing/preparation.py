@@ -17,8 +17,14 @@ from airflow_synapse.plugin.action import (
     readable_runtime_env,
 )
 from airflow_synapse.plugin.function import FunctionSource
-from airflow_synapse.plugin.manifest import MANIFEST_NAME, PluginManifest, load_manifest
+from airflow_synapse.plugin.manifest import (
+    MANIFEST_NAME,
+    PACKAGE_MANAGERS,
+    PluginManifest,
+    load_manifest,
+)
 from airflow_synapse.plugin.params import check_params, encode_params
+from airflow_synapse.plugin.requirements import check_hashes
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
 from airflow_synapse.rayjobs.packing.local_code import LocalCode, is_archive, is_uri
 from airflow_synapse.rayjobs.packing.packages import Package, build_files_package
@@ -202,6 +208,8 @@ def _prepared(
         readable_runtime_env(request.runtime_env, folder),
     )
     check_image(merged, is_action=bool(runtime))
+    for manager in PACKAGE_MANAGERS:
+        check_hashes(merged.get(manager, {}).get("packages", ()), manager=manager)
     if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
         merged = _parsed_by_ray(merged)
     include = manifest.include if manifest else ()
