@@ -239,7 +239,7 @@ def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
                 path=f"env.{name}", reason=f"a {type(value).__name__} can't be an env value"
             )
     texts = {str(name): scalar_text(value) for name, value in env.items()}
-    check_values(texts, path="env")
+    check_values(texts)
     return texts
 
 

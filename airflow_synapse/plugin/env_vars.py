@@ -16,18 +16,19 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
-def check_values(env: Mapping[str, str], *, path: str) -> None:
+def check_values(env: Mapping[str, str], *, path: str = "") -> None:
     """See that Ray does not change a value: it expands variables, and there is no escape.
 
-    :param path: Where they are from, for the error.
+    :param path: The file they are from, for the error; "" if they are an argument.
     :raises PluginManifestError: naming the variable. Its value may be a secret, and is not shown.
     """
     for name, value in env.items():
         if _EXPANDED.search(value):
             raise PluginManifestError(
-                path=path,
-                reason=f"the value of env.{name} has a $ before a name, as in $NAME or ${{NAME}}, and "
-                "Ray would put the node's variable of that name, or nothing, in its place",
+                path=path or f"env.{name}",
+                reason=(f"the value of env.{name}" if path else "the value")
+                + " has a $ before a name, as in $NAME or ${NAME}, and Ray would put a variable of "
+                "the node, or nothing, in its place",
                 hint="Hand such a value over in the action's params or in a file. If Ray is to "
                 f"expand it, say so: runtime_env={{'env_vars': {{{name!r}: …}}}}.",
             )

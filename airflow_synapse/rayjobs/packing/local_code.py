@@ -134,7 +134,7 @@ def _place(module: object) -> str:
     if not isinstance(module, ModuleType):
         return str(module)
     folders = getattr(module, "__path__", None)
-    places = [module.__file__] if folders is None else list(folders)
+    places = [getattr(module, "__file__", None)] if folders is None else list(folders)
     if len(places) != 1 or not places[0]:
         raise RayJobSubmissionError(
             reason=f"runtime_env['py_modules']: the module {module.__name__!r} is neither one file "
@@ -203,7 +203,7 @@ def _with_content_line(
         return env
     files = [package.ready] if package.ready else package.files
     named = [file for file in files if package.ready or _is_in(file.name, needed)]
-    comment = f"# local files: {content_hash(named)[:16]}"
+    comment = f"# local files: sha256 {content_hash(named)[:16]}"
     for manager in PACKAGE_MANAGERS:
         if env.get(manager):
             env[manager] = {**env[manager], "packages": [*env[manager]["packages"], comment]}
