@@ -182,17 +182,49 @@ class _File:
         return None
 
 
-def check_hashes(lines: Sequence[str], *, manager: str) -> None:
-    """See that lines with hashes can be installed together with those that have none.
+def check_lines(lines: Sequence[str], *, manager: str) -> None:
+    """See that lines from all sources can be installed on a cluster, and together.
 
-    :param manager: pip, which wants either all or none, or uv, which checks the hashes there are.
-    :raises PluginRequirementsError: naming lines that it would refuse.
+    :param manager: pip, which wants a hash for all of them or for none, or uv, which checks those
+        that there are.
+    :raises PluginRequirementsError: naming the lines that it would refuse.
     """
+    for line in lines:
+        if path := _relative_path(line):
+            raise PluginRequirementsError(
+                path="requirements",
+                reason=f"{path!r} is a path of this machine, where the cluster does not look",
+                hint="Name it in a requirements file of the plugin, whose paths are rewritten.",
+            )
+    _check_hashes(lines, manager)
+
+
+def _relative_path(line: str) -> str:
+    """Return the relative path that a line names; files of the plugin have been rewritten."""
+    try:
+        requirement, options = split_options(line.strip())
+        given = parse_options(options, of_requirement=bool(requirement))
+        values = [value for name, value in given if name in _PATH_OPTIONS and not requirement]
+        target, _ = _split_marker(requirement)
+    except BadLineError:  # for pip to tell
+        return ""
+    if _looks_like_path(target):
+        values.append(target)
+    return next((v for v in values if not (_URL.match(v) or v.startswith(("/", "${")))), "")
+
+
+_PATH_OPTIONS = ("--requirement", "--constraint", "--find-links", "--editable")
+
+
+def _check_hashes(lines: Sequence[str], manager: str) -> None:
     is_asked = any(line.startswith("--require-hashes") for line in lines)
     if not is_asked and (manager == "uv" or not any(_HASH.search(line) for line in lines)):
         return
-    requirements = [line for line in lines if not line.lstrip().startswith(("-", "#"))]
-    requirements += [line for line in lines if line.startswith(("-e ", "--editable "))]
+    requirements = [
+        line
+        for line in lines
+        if not line.lstrip().startswith(("-", "#")) or line.startswith("--editable")
+    ]
     bare = [line for line in requirements if not _HASH.search(line)]
     loose = [line for line in requirements if _HASH.search(line) and not _is_pinned(line)]
     if not bare and not loose:
@@ -204,7 +236,7 @@ def check_hashes(lines: Sequence[str], *, manager: str) -> None:
         reason=f"some lines have hashes or ask for them, so {manager} refuses those that {problem}: "
         f"{named}",
         hint="Leave the hashes out (uv export --no-hashes), or have each line pinned and hashed."
-        + ("" if is_asked else " package_manager: uv takes a mixture."),
+        + ("" if is_asked else " With package_manager uv, a mixture is installed."),
     )
 
 
@@ -222,7 +254,8 @@ def _is_pinned(line: str) -> bool:
 
 def _shown(line: str) -> str:
     paths = [path or "the plugin itself" for path in uploaded_paths(line)]
-    return paths[0] if paths else without_credentials(split_options(line)[0])
+    requirement = line if line.startswith("-") else split_options(line)[0]
+    return paths[0] if paths else without_credentials(requirement)
 
 
 def _is_elsewhere(value: str) -> bool:

@@ -24,7 +24,7 @@ from airflow_synapse.plugin.manifest import (
     load_manifest,
 )
 from airflow_synapse.plugin.params import check_params, encode_params
-from airflow_synapse.plugin.requirements import check_hashes
+from airflow_synapse.plugin.requirements import check_lines
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
 from airflow_synapse.rayjobs.packing.local_code import LocalCode, is_archive, is_uri
 from airflow_synapse.rayjobs.packing.packages import Package, build_files_package
@@ -209,7 +209,7 @@ def _prepared(
     )
     check_image(merged, is_action=bool(runtime))
     for manager in PACKAGE_MANAGERS:
-        check_hashes(merged.get(manager, {}).get("packages", ()), manager=manager)
+        check_lines(merged.get(manager, {}).get("packages", ()), manager=manager)
     if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
         merged = _parsed_by_ray(merged)
     include = manifest.include if manifest else ()
