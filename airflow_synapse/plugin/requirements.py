@@ -58,7 +58,7 @@ def read_requirements(path: Path | str, *, plugin_root: Path | str | None) -> tu
 class _File:
     path: Path
     root: Path | None
-    comes_from: tuple[Path, ...]
+    comes_from: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         for line in join_lines(read_text(self.path)):
@@ -110,8 +110,8 @@ class _File:
 
     def _nested(self, name: str) -> _File:
         path = self._beside(name)
-        around = (*self.comes_from, self.path.resolve())
-        if path.resolve() in around:
+        around = (*self.comes_from, os.path.realpath(self.path))  # resolve() raises on a loop
+        if os.path.realpath(path) in around:
             raise BadLineError("the file includes itself")
         return _File(path, self.root, around)
 

@@ -361,3 +361,11 @@ def test_path_of_this_machine_in_a_list_is_told(line):
 def test_place_that_the_cluster_may_have_is_left_to_it(line):
     """Nobody here can know."""
     check_lines([line], manager="uv")
+
+
+def test_link_to_itself_is_no_requirements_file(tmp_path):
+    """It is told as any file that can't be read."""
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+
+    with pytest.raises(PluginRequirementsError, match=r"loop\.txt: it can't be read"):
+        lines_of(tmp_path, "-r loop.txt\n")

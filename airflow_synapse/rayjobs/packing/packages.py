@@ -116,6 +116,12 @@ def build_directory_package(
         secrets, hides a module that Ray needs, or is over the limit, naming its largest files.
     """
     root = Path(os.path.abspath(folder))  # noqa: PTH100  # "." has no name, and links stay
+    if root.is_file():
+        raise PluginManifestError(
+            path=str(folder),
+            reason="this is a file, not a folder",
+            hint="Of files, only a .zip can be a working_dir.",
+        )
     if not root.is_dir():
         raise PluginManifestError(path=str(folder), reason="there is no such folder")
     patterns = tuple(excludes)

@@ -210,11 +210,11 @@ def _prepared(
     check_image(merged, is_action=bool(runtime))
     for manager in PACKAGE_MANAGERS:
         check_lines(merged.get(manager, {}).get("packages", ()), manager=manager)
-    if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
-        merged = _parsed_by_ray(merged)
     include = manifest.include if manifest else ()
     code = LocalCode(plugin=folder, include=include, entrypoint=action)
     runtime_env, packages = code.packed(merged)
+    if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
+        runtime_env = _parsed_by_ray(runtime_env)
     if runtime:
         modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
         runtime_env["py_modules"] = modules
@@ -234,17 +234,10 @@ def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     """
     from ray.runtime_env import RuntimeEnv
 
-    local = {
-        key: runtime_env[key]
-        for key in ("working_dir", "py_modules", "excludes")
-        if key in runtime_env
-    }
-    rest = {key: value for key, value in runtime_env.items() if key not in local}
     try:
-        parsed = RuntimeEnv(**rest).to_dict()
+        return dict(RuntimeEnv(**runtime_env).to_dict())
     except (TypeError, ValueError, OSError, AssertionError) as exc:
         raise RayJobSubmissionError(reason=f"Ray can't use its runtime_env: {exc}") from exc
-    return {**parsed, **local}
 
 
 def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:

@@ -225,7 +225,7 @@ def test_file_that_changes_while_it_is_packed_is_told(tmp_path):
     ("make", "told"),
     [
         (lambda folder: folder / "no-such", "no-such: there is no such folder"),
-        (lambda folder: tree(folder, a="") / "a", "there is no such folder"),
+        (lambda folder: tree(folder, a="") / "a", "/a: this is a file, not a folder"),
     ],
 )
 def test_what_is_no_folder_is_told(tmp_path, make, told):

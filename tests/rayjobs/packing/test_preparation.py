@@ -179,6 +179,12 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"runtime_env": {"py_modules": [7]}}, "runtime_env['py_modules']"),
         ({"runtime_env": {"excludes": "*.bin"}}, "runtime_env['excludes'] is a str"),
         ({"runtime_env": {"working_dir": "/no/such/folder"}}, "/no/such/folder"),
+        ({"runtime_env": {"working_dir": "s3://bucket/folder"}}, "s3://bucket/folder"),
+        ({"runtime_env": {"py_modules": ["https://host/a.tar"]}}, "https://host/a.tar"),
+        ({"runtime_env": {"config": {"setup_timeout_seconds": 0}}}, "setup_timeout_seconds"),
+        ({"runtime_env": {"conda": "no-such.yml"}}, "no-such.yml"),
+        ({"runtime_env": {"pip": {"packages": ["a"], "pip_chek": True}}}, "pip_chek"),
+        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "both uv and conda"),
         ({"runtime_env": {"env_vars": {"A": ["x"]}}}, "runtime_env['env_vars']['A']"),
     ],
 )
