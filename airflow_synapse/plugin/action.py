@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -250,5 +251,6 @@ def needed_files(runtime_env: Mapping[str, Any]) -> tuple[str, ...]:
     "" is the folder itself.
     """
     lists = [runtime_env[key]["packages"] for key in PACKAGE_MANAGERS if runtime_env.get(key)]
-    paths = (path for lines in lists for line in lines for path in uploaded_paths(line))
-    return tuple(dict.fromkeys(paths))
+    named = (path for lines in lists for line in lines for path in uploaded_paths(line))
+    paths = (posixpath.normpath(path) for path in named)
+    return tuple(dict.fromkeys("" if path == "." else path for path in paths))

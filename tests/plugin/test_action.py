@@ -114,6 +114,13 @@ def test_wheels_are_installed_from_the_uploaded_folder(tmp_path):
     assert needed_files(env) == (WHEEL,)
 
 
+def test_needed_files_are_named_as_they_are_packed():
+    """However a line writes their path; the folder itself is an empty one."""
+    lines = [f"{UPLOADED}/./libs/a/", f"-c {UPLOADED}/x/../c.txt", f"{UPLOADED}/.", UPLOADED]
+
+    assert needed_files({"uv": {"packages": lines}}) == ("libs/a", "c.txt", "")
+
+
 def test_wheels_dir_of_the_manifest_holds_unless_another_is_given(tmp_path):
     """The default name of the argument is no wish."""
     for name in ("mine", "other"):

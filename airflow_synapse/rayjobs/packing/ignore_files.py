@@ -19,6 +19,10 @@ from airflow_synapse.exceptions import PluginManifestError
 DEFAULT_EXCLUDES = (".git", ".venv", "venv", "__pycache__")
 """Never packed; Ray's own list."""
 
+NEVER = "never uploaded"
+IN_EXCLUDES = "in excludes"
+"""Origins of patterns that no file has."""
+
 GIT_IGNORE = ".gitignore"
 RAY_IGNORE = ".rayignore"
 
@@ -45,10 +49,6 @@ class Pattern:
     def __str__(self) -> str:
         return f"the pattern {self.text!r} ({self.origin})"
 
-    @property
-    def is_in_file(self) -> bool:
-        return self.origin.startswith("line ")
-
     @classmethod
     def of_line(cls, line: bytes, origin: str) -> Pattern | None:
         """Return the pattern of a line; None of a comment and of what matches nothing."""
@@ -62,7 +62,7 @@ class Pattern:
         if expression is None:
             return None
         return cls(
-            text=os.fsdecode(line),
+            text=line.decode(errors="backslashreplace"),
             origin=origin,
             glob=re.compile(expression, re.DOTALL),
             readmits=line.startswith(b"!"),
@@ -131,8 +131,8 @@ class IgnoreRules:
             somebody wants it packed.
         :raises PluginManifestError: if an ignore file can't be read.
         """
-        default = PatternList.of_lines(root, map(os.fsencode, DEFAULT_EXCLUDES), "never uploaded")
-        given = PatternList.of_lines(root, map(os.fsencode, excludes), "in excludes")
+        default = PatternList.of_lines(root, map(os.fsencode, DEFAULT_EXCLUDES), NEVER)
+        given = PatternList.of_lines(root, map(os.fsencode, excludes), IN_EXCLUDES)
         rules = cls(replace(given, patterns=default.patterns + given.patterns))
         for folder in _folders_above(root):
             rules = replace(rules, git=_git_rules(folder, rules.git))

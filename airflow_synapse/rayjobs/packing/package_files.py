@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airflow_synapse.exceptions import PluginManifestError
-from airflow_synapse.rayjobs.packing.ignore_files import IgnoreRules, Pattern, as_bytes
+from airflow_synapse.rayjobs.packing.ignore_files import (
+    IN_EXCLUDES,
+    NEVER,
+    IgnoreRules,
+    Pattern,
+    as_bytes,
+)
 
 _FILE_MODE = stat.S_IFREG | 0o644
 _PROGRAM_MODE = stat.S_IFREG | 0o755
@@ -75,8 +81,10 @@ class LeftOut:
     @property
     def hint(self) -> str:
         """What to do to have it packed all the same."""
-        if not self.pattern.is_in_file:
-            return "Take it out of the list, or rename the file or folder."
+        if self.pattern.origin == NEVER:
+            return "Rename the file or folder."
+        if self.pattern.origin == IN_EXCLUDES:
+            return "Take the pattern out of excludes, or let the file in with a further one."
         escaped = re.sub(r"([\\*?\[])", r"\\\1", self.path)
         return f"Write !/{escaped} into the folder's .rayignore to have it uploaded."
 
