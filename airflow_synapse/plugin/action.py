@@ -16,7 +16,7 @@ from airflow_synapse.exceptions import (
     PluginManifestError,
     PluginRequirementsError,
 )
-from airflow_synapse.plugin.env_vars import check_values
+from airflow_synapse.plugin.env_vars import NAME_RULE, check_values, is_name
 from airflow_synapse.plugin.manifest import (
     DEFAULT_WHEELS_DIR,
     PACKAGE_MANAGERS,
@@ -235,11 +235,15 @@ def _lines_of_named(folder: Path | None, name: str) -> list[str]:
 
 def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
     for name, value in env.items():
+        if not is_name(name):
+            raise PluginManifestError(
+                path=f"env.{name}", reason="shells drop a variable of this name", hint=NAME_RULE
+            )
         if not isinstance(value, (str, int, float, type(None))):
             raise PluginManifestError(
                 path=f"env.{name}", reason=f"a {type(value).__name__} can't be an env value"
             )
-    texts = {str(name): scalar_text(value) for name, value in env.items()}
+    texts = {name: scalar_text(value) for name, value in env.items()}
     check_values(texts)
     return texts
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from airflow_synapse.exceptions import PluginManifestError
 
+NAME_RULE = "A name has only letters, digits and _, and does not begin with a digit."
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXPANDED = re.compile(r"\$([A-Za-z_]|\{[A-Za-z0-9_]+\})")
 

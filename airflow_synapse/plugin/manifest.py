@@ -11,7 +11,7 @@ import yaml
 
 from airflow_synapse.exceptions import ActionNotFoundError, PluginManifestError
 from airflow_synapse.plugin.entrypoints import parse_entrypoint
-from airflow_synapse.plugin.env_vars import check_values, is_name
+from airflow_synapse.plugin.env_vars import NAME_RULE, check_values, is_name
 
 MANIFEST_NAME = "config.yaml"
 PACKAGE_MANAGERS = ("pip", "uv")
@@ -258,8 +258,7 @@ def _env(reader: _Reader) -> dict[str, str]:
         if not is_name(name):
             raise reader.error(
                 f"env.{name} is no name of an environment variable",
-                "A name has letters, digits and _, and does not begin with a digit. One that YAML "
-                "reads as something else has to be in quotes.",
+                f"{NAME_RULE} One that YAML reads as something else has to be in quotes.",
             )
         if isinstance(value, (dict, list)):
             raise reader.error(f"env.{name} is a {_kind(value)}, not text or a number")

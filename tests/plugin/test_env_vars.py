@@ -65,9 +65,9 @@ def test_name_that_a_shell_drops_is_told(tmp_path: Path, name: str) -> None:
     """In whatever place it stands."""
     (tmp_path / "config.yaml").write_text(f"name: p\nenv: {{{name!r}: x}}\n", encoding="utf-8")
 
-    with pytest.raises(RayJobSubmissionError, match="no shell hands on"):
+    with pytest.raises(PluginManifestError, match="shells drop a variable of this name"):
         RayJobExecutor("http://head", env={name: "x"}).prepare_entrypoint("true")
-    with pytest.raises(RayJobSubmissionError, match="no shell hands on"):
+    with pytest.raises(RayJobSubmissionError, match="shells drop it"):
         RayJobExecutor("http://head").prepare_entrypoint(
             "true", runtime_env={"env_vars": {name: "x"}}
         )
@@ -77,5 +77,5 @@ def test_name_that_a_shell_drops_is_told(tmp_path: Path, name: str) -> None:
 
 def test_value_that_is_no_unicode_is_told() -> None:
     """It could not be sent."""
-    with pytest.raises(RayJobSubmissionError, match="no shell hands on"):
+    with pytest.raises(RayJobSubmissionError, match="shells drop it"):
         RayJobExecutor("http://head", env={"A": "\ud800"}).prepare_entrypoint("true")

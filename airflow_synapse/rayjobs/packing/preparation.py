@@ -209,7 +209,7 @@ def _prepared(
     )
     check_image(merged, is_action=bool(runtime))
     for manager in PACKAGE_MANAGERS:
-        check_lines(merged.get(manager, {}).get("packages", ()), manager=manager)
+        _check_lines(manager, merged.get(manager) or {})
     include = manifest.include if manifest else ()
     code = LocalCode(plugin=folder, include=include, entrypoint=action)
     runtime_env, packages = code.packed(merged)
@@ -223,6 +223,12 @@ def _prepared(
     check_size(entrypoint, runtime_env, metadata)
     spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
+
+
+def _check_lines(manager: str, field: Mapping[str, Any]) -> None:
+    options = field.get("pip_install_options") or field.get("uv_pip_install_options") or ()
+    asked = [option for option in options if option == "--require-hashes"]
+    check_lines([*asked, *field.get("packages", ())], manager=manager)
 
 
 def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:

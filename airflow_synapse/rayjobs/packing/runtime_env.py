@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
-from airflow_synapse.plugin.env_vars import is_name
+from airflow_synapse.plugin.env_vars import NAME_RULE, is_name
 
 MAX_ARGUMENT = 128 * 1024
 """Bytes of a command, or of a variable with its name, that are too many for Linux
@@ -172,9 +172,9 @@ def _check(merged: Mapping[str, Any]) -> None:
             )
         if not is_name(name) or not _can_be_value(value):
             raise _refused(
-                f"no shell hands on an environment variable such as runtime_env['env_vars'][{name!r}]",
-                "A name has letters, digits and _, and does not begin with a digit; a value is valid "
-                "Unicode without a NUL.",
+                f"runtime_env['env_vars'][{name!r}] can't be an environment variable of a job, as "
+                "shells drop it",
+                f"{NAME_RULE} A value is valid Unicode without a NUL.",
             )
 
 

@@ -46,8 +46,8 @@ def refuse_secrets(
     others = ", ".join(other for other, _ in found[1:6])
     raise PluginManifestError(
         path=str(root / name),
-        reason=f"{reason}, and would be sent to the cluster"
-        + (f" (as would {others}{' and more' if len(found) > 6 else ''})" if others else ""),
+        reason=f"it would be sent to the cluster, but {reason}"
+        + (f" (likewise: {others}{', …' if len(found) > 6 else ''})" if others else ""),
         hint=f"If the job does not need it, list it in .gitignore or .rayignore. If it does, say so "
         f'in the plugin\'s config.yaml: include: ["{inside}{name}"].',
     )

@@ -409,6 +409,26 @@ def test_argument_of_another_type_is_refused_by_its_name(given: Given, told: str
         RayJobExecutor("http://head", **given).prepare_entrypoint("true")
 
 
+@pytest.mark.parametrize(
+    ("requirements", "options"),
+    [("idna==3.2 --hash=sha256:aa\n-e .\n", None), ("idna==3.2\n", ["--require-hashes"])],
+)
+def test_hashes_that_pip_would_miss_are_told(
+    stub_dashboard: StubDashboard, plugin: Path, requirements: str, options: list[str] | None
+) -> None:
+    """Before anything is sent: on the cluster it takes minutes to find out."""
+    written(plugin, "requirements.txt", requirements)
+    written(plugin, "pyproject.toml", "")
+    executor = RayJobExecutor(
+        stub_dashboard.url, working_dir=plugin, package_manager_options=options
+    )
+
+    with pytest.raises(PluginRequirementsError, match="have no hash"):
+        executor.submit("train", {"epochs": 1})
+
+    assert stub_dashboard.count() == 0
+
+
 def test_wheels_are_in_the_folder_of_the_manifest_or_else_in_wheels(plugin: Path) -> None:
     """The executor's own default is "wheels", and yields to what the manifest names."""
     written(plugin, "config.yaml", (plugin / "config.yaml").read_text() + "wheels_dir: deps\n")
