@@ -25,7 +25,7 @@ from airflow_synapse.plugin.manifest import (
     action_from_entrypoint,
     scalar_text,
 )
-from airflow_synapse.plugin.requirements import read_requirements
+from airflow_synapse.plugin.requirements import read_requirements, want_hashes
 from airflow_synapse.plugin.uploaded_paths import uploaded_paths
 from airflow_synapse.plugin.wheels import find_wheels, wheel_lines
 
@@ -109,8 +109,11 @@ def build_runtime_env(
     folder = manifest.folder if manifest else None
     manager = _package_manager(manifest, package_manager)
     generated: dict[str, Any] = {"working_dir": str(folder)} if folder else {}
-    lines = _lines(folder, requirements_file, _wheels_dir(manifest, wheels_dir))
-    lines += requirements
+    lines = [*_lines(folder, requirements_file), *requirements]
+    if folder:
+        wheels = find_wheels(folder, _wheels_dir(manifest, wheels_dir))
+        is_hashed = want_hashes(lines, manager=manager)
+        lines += wheel_lines(wheels, hashed_in=folder if is_hashed else None)
     if lines:
         options = _options(manifest, manager, package_manager_options)
         generated[manager] = {"packages": lines, **options}
@@ -158,12 +161,9 @@ def _options(
     return {key: list(dict.fromkeys([*defaults, *options]))} if options else {}
 
 
-def _lines(folder: Path | None, requirements_file: Path | str | None, wheels: str) -> list[str]:
+def _lines(folder: Path | None, requirements_file: Path | str | None) -> tuple[str, ...]:
     file = _requirements_path(folder, requirements_file)
-    lines = list(read_requirements(file, plugin_root=folder)) if file else []
-    if folder:
-        lines += wheel_lines(find_wheels(folder, wheels))
-    return lines
+    return read_requirements(file, plugin_root=folder) if file else ()
 
 
 def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | None:
@@ -229,8 +229,7 @@ def _located(path: Any, folder: Path | None, is_of_manifest: bool) -> Any:  # no
 
 
 def _lines_of_named(folder: Path | None, name: str) -> list[str]:
-    path = _requirements_path(folder, name)
-    return list(read_requirements(path, plugin_root=folder)) if path else []
+    return list(_lines(folder, name))
 
 
 def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:

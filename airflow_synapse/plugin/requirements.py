@@ -216,9 +216,15 @@ def _relative_path(line: str) -> str:
 _PATH_OPTIONS = ("--requirement", "--constraint", "--find-links", "--editable")
 
 
+def want_hashes(lines: Sequence[str], *, manager: str) -> bool:
+    """Return whether each line needs a hash: if one asks for it, and for pip if one has some."""
+    if any(line.startswith("--require-hashes") for line in lines):
+        return True
+    return manager == "pip" and any(_HASH.search(line) for line in lines)
+
+
 def _check_hashes(lines: Sequence[str], manager: str) -> None:
-    is_asked = any(line.startswith("--require-hashes") for line in lines)
-    if not is_asked and (manager == "uv" or not any(_HASH.search(line) for line in lines)):
+    if not want_hashes(lines, manager=manager):
         return
     requirements = [
         line
@@ -236,7 +242,7 @@ def _check_hashes(lines: Sequence[str], manager: str) -> None:
         reason=f"some lines have hashes or ask for them, so {manager} refuses those that {problem}: "
         f"{named}",
         hint="Leave the hashes out (uv export --no-hashes), or have each line pinned and hashed."
-        + ("" if is_asked else " With package_manager uv, a mixture is installed."),
+        + ("" if manager == "uv" else " With package_manager uv, a mixture is installed."),
     )
 
 

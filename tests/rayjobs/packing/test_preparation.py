@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -407,6 +408,20 @@ def test_argument_of_another_type_is_refused_by_its_name(given: Given, told: str
     """What can't be sent is refused before packages are, and the error names argument and place."""
     with pytest.raises(RayJobSubmissionError, match=re.escape(told)):
         RayJobExecutor("http://head", **given).prepare_entrypoint("true")
+
+
+def test_own_wheel_goes_along_with_a_lock_that_has_hashes(plugin: Path) -> None:
+    """pip takes no line without one, so it gets its own; uv needs none."""
+    written(plugin, "requirements.txt", "idna==3.2 --hash=sha256:aa\n")
+    (plugin / "wheels").mkdir()
+    (plugin / "wheels" / "own-1.0-py3-none-any.whl").write_bytes(b"")
+    lines = {}
+    for manager in ("pip", "uv"):
+        executor = RayJobExecutor("http://head", working_dir=plugin, package_manager=manager)
+        prepared = executor.prepare_action("train", {"epochs": 1})
+        lines[manager] = prepared.spec.runtime_env[manager]["packages"][1]
+
+    assert lines["pip"] == f"{lines['uv']} --hash=sha256:{hashlib.sha256(b'').hexdigest()}"
 
 
 @pytest.mark.parametrize(
