@@ -253,7 +253,7 @@ def test_action_of_a_local_zip_is_given_as_an_entrypoint(tmp_path: Path) -> None
     """Where no manifest is read, a name alone can't be looked up."""
     executor = RayJobExecutor("http://head", working_dir=archive(tmp_path))
 
-    with pytest.raises(ActionNotFoundError, match=r"written package\.module:attribute"):
+    with pytest.raises(ActionNotFoundError, match=r"as package\.module:attribute"):
         executor.prepare_action("train", {})
 
 

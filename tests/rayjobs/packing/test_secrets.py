@@ -174,7 +174,7 @@ def test_module_is_looked_through_as_well(tmp_path: Path, module: str) -> None:
 
 @pytest.mark.parametrize(
     ("include", "told"),
-    [(".env", "include is '.env', not a list"), ("[1]", r"include\[0\] is 1, not text")],
+    [(".env", "include is '.env', not a list"), ("[1]", r"include\[0\] is 1, not a string")],
 )
 def test_include_of_another_type_is_told(tmp_path: Path, include: str, told: str) -> None:
     """With file, key and value."""
