@@ -71,7 +71,9 @@ def test_name_that_a_shell_drops_is_told(tmp_path: Path, name: str) -> None:
         RayJobExecutor("http://head").prepare_entrypoint(
             "true", runtime_env={"env_vars": {name: "x"}}
         )
-    with pytest.raises(PluginManifestError, match="is not a valid name for an environment variable"):
+    with pytest.raises(
+        PluginManifestError, match="is not a valid name for an environment variable"
+    ):
         load_manifest(tmp_path)
 
 
