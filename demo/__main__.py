@@ -144,7 +144,7 @@ def _show_what_to_do(screen: Screen, activate: Path, dags: Path) -> None:
         {
             "your own DAGs": f"{dags.absolute()}  (put them there: listed within seconds, paused)",
             "in a terminal": f"{command}  (then airflow ray check, airflow dags list, …)",
-            "in the UI": "Admin > Connections > ray_default has a button that tests it",
+            "in the UI": "Admin > Connections has a button that tests ray_default",
         },
     )
     screen.say("Press Ctrl-C to stop all.")

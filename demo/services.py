@@ -33,6 +33,6 @@ def running(screen: Screen, own_dags: Path) -> Iterator[tuple[RayHead, AirflowDe
             start.result()
         airflow.cli(
             "connections", "add", "ray_default", "--conn-type", "ray",
-            "--conn-host", ray.dashboard_url,
+            "--conn-host", "127.0.0.1", "--conn-port", str(ray.dashboard_port),
         )  # fmt: skip
         yield ray, airflow
