@@ -173,7 +173,7 @@ def test_no_page_installs_what_is_not_published(page: Path) -> None:
 def test_constraints_hold_versions_only() -> None:
     """Every line names a package and its version, for some Pythons maybe, and no index."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = re.compile(r"[a-z0-9.-]+==[\w.+]+( ; python_version (<|>=) \"3\.\d+\")?")
+    pinned = re.compile(r"[a-z0-9.-]+==[\w.+]+( ; python_(full_)?version (<|>=) \"3[.\d]+\")?")
 
     assert [line for line in lines if not line.startswith("#") and not pinned.fullmatch(line)] == []
 
