@@ -1,0 +1,88 @@
+"""Reprs of values that may do anything when asked for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# By names of our own, as an action may replace what the module has.
+from signal import SIG_DFL, signal
+from typing import Any
+
+try:
+    from signal import ITIMER_REAL, SIGALRM, setitimer
+except ImportError:  # Windows
+    setitimer = None  # type: ignore[assignment]
+
+MAX_REPR = 1_000
+"""Characters. A repr in place of a value is a hint, not the data."""
+REPR_SECONDS = 5.0
+"""How long all reprs of a result may take together."""
+_repr = repr
+_AGAIN_AFTER = 1.0  # a repr may have caught the first interruption
+
+
+class _TooSlowError(BaseException):
+    pass
+
+
+class SafeReprs:
+    """Takes reprs until its time is used up; what raises, never ends or comes later gets a name only."""
+
+    def __init__(self, seconds: float = REPR_SECONDS) -> None:
+        self._left = seconds
+
+    def of(self, value: Any) -> str:
+        """Return its repr, cut if long; something that tells its type if it has none."""
+        began = time.monotonic()
+        try:
+            with _time_limit(self._left):
+                text = str(_repr(_cut(value)))[: MAX_REPR + 1]
+        except BaseException:  # noqa: BLE001  # a repr may raise anything
+            text = f"<{type_name(value)} without a repr>"
+        self._left -= time.monotonic() - began
+        text = text.encode("utf-8", "backslashreplace").decode()
+        return text if len(text) <= MAX_REPR else f"{text[:MAX_REPR]}…"
+
+
+def type_name(value: Any) -> str:
+    """Return the name of its type, with its module unless that is obvious."""
+    kind = type(value)
+    try:
+        is_built_in = kind.__module__ == "builtins"
+        return kind.__name__ if is_built_in else f"{kind.__module__}.{kind.__name__}"
+    except Exception:  # noqa: BLE001  # a metaclass may do anything
+        return "object"
+
+
+def _cut(value: Any) -> Any:
+    return value[: MAX_REPR + 1] if type(value) in (bytes, bytearray) else value
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer. Only Python code of the main thread can be, and not on Windows."""
+    if seconds <= 0:
+        raise _TooSlowError
+    if setitimer is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    began = time.monotonic()
+    handler = signal(SIGALRM, _interrupt)
+    left, interval = setitimer(ITIMER_REAL, seconds, _AGAIN_AFTER)
+    try:
+        try:
+            yield
+        finally:
+            setitimer(ITIMER_REAL, 0)
+    finally:  # again, as the first may have been interrupted itself
+        setitimer(ITIMER_REAL, 0)
+        signal(SIGALRM, SIG_DFL if handler is None else handler)
+        if left:  # somebody else's alarm
+            setitimer(ITIMER_REAL, max(0.001, left - (time.monotonic() - began)), interval)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise _TooSlowError
