@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import json
 import math
 import os
 import uuid
@@ -14,28 +13,22 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Set, ValuesView
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Optional
 
+from .plain_json import as_it_is, to_json
 from .safe_repr import SafeReprs, type_name
 
 MAX_DEPTH = 100
-MAX_PLAIN_DEPTH = 500
-"""Of what is JSON already. Readers give up at about 1000 levels."""
 MAX_ELEMENTS = 1_000_000
 """Arrays with more elements are a data set, not a result, and some iterators never end."""
-MAX_VALUES = 50_000_000
-"""A few lists that contain each other many times are more than memory can hold."""
+MAX_REPEATED_VALUES = 2_000_000
+"""A few lists that contain each other many times would become more than memory can hold."""
 MAX_WARNINGS = 20
-_COST_OF_A_CONTAINER = 8  # in values: so much more memory does it take
 _LARGEST_INT_BITS = 10_000  # Python refuses to print integers of more than 4300 digits
 _MAX_NAME = 50
 
-_PLAIN_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
 _SIZED = (list, tuple, dict, set, frozenset, deque)
-
-# An encoder of our own, as an action may replace json.dumps and json.JSONEncoder.default.
-_to_json = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 
 def result_text(value: Any) -> tuple[str, list[str]]:
@@ -46,40 +39,15 @@ def result_text(value: Any) -> tuple[str, list[str]]:
     encoder = _Encoder()
     with warnings.catch_warnings(module=warnings):
         warnings.simplefilter("ignore")  # an action may have turned them into errors
-        text = _as_it_is(value) or _after_all(encoder, value)
+        text = as_it_is(value) or _after_all(encoder, value)
     return f'{{"result": {text}}}', encoder.told()
-
-
-def _as_it_is(value: Any) -> Optional[str]:  # the fast way for what is JSON already
-    try:
-        text = _to_json(value) if _is_plain(value) else None
-        return text if text and text.encode("utf-8") else None
-    except Exception:  # noqa: BLE001  # NaN, half a character: the slow way copes with it
-        return None
 
 
 def _after_all(encoder: _Encoder, value: Any) -> str:
     try:
-        return _to_json(encoder.encode(value, "result", 0))
+        return to_json(encoder.encode(value, "result", 0))
     except BaseException as exc:  # noqa: BLE001  # out of memory, for one
-        return _to_json(encoder.replaced(value, "result", f"encoding raised {type_name(exc)}"))
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether it is made of nothing but what JSON has. Looks at types only, level by level."""
-    level, seen = [value], 1
-    for _ in range(MAX_PLAIN_DEPTH):
-        if not _PLAIN_TYPES.issuperset(map(type, level)):
-            return False
-        dicts = [item for item in level if type(item) is dict]
-        lists = [item for item in level if type(item) is list]
-        seen += sum(map(len, dicts)) + sum(map(len, lists))
-        if seen > MAX_VALUES or any(type(key) is not str for key in chain.from_iterable(dicts)):
-            return False
-        level = [*chain.from_iterable(lists), *chain.from_iterable(d.values() for d in dicts)]
-        if not level:
-            return True
-    return False
+        return to_json(encoder.replaced(value, "result", f"encoding raised {type_name(exc)}"))
 
 
 class _TooMuchError(Exception):
@@ -90,8 +58,10 @@ class _Encoder:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.count = 0
-        self.values = 0
         self.around: set[int] = set()
+        self.seen: dict[int, Any] = {}
+        self.repeated = 0
+        self.copies = 0
         self.reprs = SafeReprs()
 
     def told(self) -> list[str]:
@@ -130,10 +100,16 @@ class _Encoder:
         found = list(islice(items, limit + 1))
         if len(found) > limit:
             raise _TooMuchError(f"it has more than {limit} elements")
-        self.values += len(found) + _COST_OF_A_CONTAINER
-        if self.values > MAX_VALUES:
-            raise _TooMuchError(f"the whole has more than {MAX_VALUES} values")
+        if not self.copies:  # those were made as we went, and each is met once
+            self._count_if_repeated(value, 1 + len(found))
         return found
+
+    def _count_if_repeated(self, value: Any, size: int) -> None:
+        if id(value) in self.seen:
+            self.repeated += size
+        if self.repeated > MAX_REPEATED_VALUES:
+            raise _TooMuchError("the same values are in the result many times over")
+        self.seen[id(value)] = value  # held, so that nothing else gets its id
 
     def number(self, value: float, path: str, _depth: int) -> Optional[float]:
         plain = float.__float__(value)
@@ -176,15 +152,18 @@ class _Encoder:
         return self._each(items, path, depth)
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        return self._named(self.snapshot(value, value.items()), path, depth)
+
+    def _named(self, items: list[tuple[Any, Any]], path: str, depth: int) -> dict[str, Any]:
         plain: dict[str, Any] = {}
-        for key, item in self.snapshot(value, value.items()):
+        for key, item in items:
             name = self._free_name(plain, key, path, depth)
             plain[name] = self.encode(item, f"{path}.{_shown(name)}", depth + 1)
         return plain
 
     def _free_name(self, taken: dict[str, Any], key: Any, path: str, depth: int) -> str:
         plain = self.encode(key, f"a key of {path}", depth + 1)
-        name = plain if isinstance(plain, str) else _to_json(plain)
+        name = plain if isinstance(plain, str) else to_json(plain)
         if name in taken:
             self.warn(f"{path} has two keys {_shown(name)!r}; one of them got its type added")
         while name in taken:
@@ -202,23 +181,30 @@ class _Encoder:
     def _attributes(
         self, value: Any, names: Iterable[str], path: str, depth: int
     ) -> dict[str, Any]:
-        return self.mapping(dict(_readable(value, names)), path, depth)
+        return self._named(self.snapshot(value, _readable(value, names)), path, depth)
 
     def pydantic(self, value: Any, path: str, depth: int) -> Any:
         for given in ({"mode": "json"}, {}):
             with suppress(Exception):  # what pydantic can't, perhaps we can
-                return self.encode(value.model_dump(**given), path, depth + 1)
+                return self.copy(value.model_dump(**given), path, depth)
         return self._attributes(value, type(value).model_fields, path, depth)
 
     def pydantic_v1(self, value: Any, path: str, depth: int) -> Any:
-        return self.encode(value.dict(), path, depth + 1)
+        return self.copy(value.dict(), path, depth)
+
+    def copy(self, plain: Any, path: str, depth: int) -> Any:
+        self.copies += 1
+        try:
+            return self.encode(plain, path, depth + 1)
+        finally:
+            self.copies -= 1
 
     def array(self, value: Any, path: str, depth: int) -> Any:
         count = _element_count(value)
         if count > MAX_ELEMENTS:
             return self.replaced(value, path, f"an array of {count} elements is too large")
         plain = value.tolist() if hasattr(value, "tolist") else value.item()
-        return plain if _as_it_is(plain) is not None else self.encode(plain, path, depth + 1)
+        return plain if as_it_is(plain) is not None else self.copy(plain, path, depth)
 
     def replaced(self, value: Any, path: str, why: str) -> str:
         self.warn(f"{path} became text, its repr: {why}")

@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 MAX_REPR = 1_000
 """Characters. A repr in place of a value is a hint, not the data."""
-REPR_SECONDS = 5.0
+REPR_SECONDS = 10.0
 """How long all reprs of a result may take together."""
 _repr = repr
 _AGAIN_AFTER = 1.0  # a repr may have caught the first interruption
@@ -38,13 +38,20 @@ class SafeReprs:
         """Return its repr, cut if long; something that tells its type if it has none."""
         began = time.monotonic()
         try:
-            with _time_limit(self._left):
-                text = str(_repr(_cut(value)))[: MAX_REPR + 1]
+            text = str.__getitem__(self._repr(_cut(value)), slice(MAX_REPR + 1))
         except BaseException:  # noqa: BLE001  # a repr may raise anything
             text = f"<{type_name(value)} without a repr>"
         self._left -= time.monotonic() - began
         text = text.encode("utf-8", "backslashreplace").decode()
         return text if len(text) <= MAX_REPR else f"{text[:MAX_REPR]}…"
+
+    def _repr(self, value: Any) -> str:
+        if getattr(type(value), "__repr__", None) is object.__repr__:  # harmless, and most have it
+            return _repr(value)
+        if self._left <= 0:
+            raise _TooSlowError
+        with _time_limit(self._left):
+            return _repr(value)
 
 
 def type_name(value: Any) -> str:
@@ -64,8 +71,6 @@ def _cut(value: Any) -> Any:
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
     """Interrupt what takes longer. Only Python code of the main thread can be, and not on Windows."""
-    if seconds <= 0:
-        raise _TooSlowError
     if setitimer is None or threading.current_thread() is not threading.main_thread():
         yield
         return
