@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +22,8 @@ MAX_REPR = 1_000
 """Characters. A repr in place of a value is a hint, not the data."""
 REPR_SECONDS = 10.0
 """How long all reprs of a result may take together."""
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+_MAX_DEPTH = 100
 _repr = repr
 _AGAIN_AFTER = 1.0  # a repr may have caught the first interruption
 
@@ -51,7 +55,7 @@ class SafeReprs:
         if self._left <= 0:
             raise _TooSlowError
         with _time_limit(self._left):
-            return _repr(value)
+            return reprlib.repr(value) if _visits(value, MAX_REPR, set()) <= 0 else _repr(value)
 
 
 def type_name(value: Any) -> str:
@@ -66,6 +70,24 @@ def type_name(value: Any) -> str:
 
 def _cut(value: Any) -> Any:
     return value[: MAX_REPR + 1] if type(value) in (bytes, bytearray) else value
+
+
+def _visits(value: Any, left: int, around: set[int]) -> int:
+    """Return what is left of so many visits after those that a repr of containers would make.
+
+    Lists that know each other, or long ones, would take all memory, and most is cut off anyway.
+    """
+    if type(value) not in _CONTAINERS or id(value) in around:
+        return left - 1
+    if len(around) > _MAX_DEPTH:
+        return 0
+    around.add(id(value))
+    for item in value.values() if type(value) is dict else value:
+        left = _visits(item, left, around)
+        if left <= 0:
+            break
+    around.discard(id(value))
+    return left - 1
 
 
 @contextmanager
