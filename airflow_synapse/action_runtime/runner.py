@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
@@ -25,6 +26,8 @@ REFUSED = 2
 
 _HERE = Path(__file__).parent
 _RECURSION_LIMIT = 1_000  # Python's own: enough for us, and not too much for the C stack
+
+_SILENT_SECONDS = 10.0
 
 
 def main() -> int:
@@ -60,6 +63,7 @@ class _Job:
             code = SUCCEEDED
         if os.getpid() == self.pid:  # else a fork of the action came back to us
             self._leave(value, code)
+            _tell_of_threads(self.log)
         return code
 
     def _run_action(self, call: Call) -> Any:
@@ -93,6 +97,22 @@ class _Job:
             warnings += write_result(self.place, text, self.placeholder)
         for warning in warnings:
             self.log.tell(warning)
+
+
+def _tell_of_threads(log: JobLog) -> None:
+    """Say why the job does not end, if it does not: as ever, Python waits for the action's threads."""
+    main = threading.main_thread()
+    threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
+
+    def tell() -> None:
+        names = ", ".join(repr(thread.name) for thread in threads if thread.is_alive())
+        log.tell(f"the action has ended, and the job waits for threads that it has left: {names}")
+
+    if threads:
+        with suppress(Exception):
+            timer = threading.Timer(_SILENT_SECONDS, tell)
+            timer.daemon = True
+            timer.start()
 
 
 def _put_plugin_first() -> None:

@@ -240,3 +240,22 @@ def test_plugin_may_have_files_named_like_modules_of_python(run_job):
     job = run_job("def run(): return 1", files={f"{name}.py": "1 / 0" for name in names})
 
     assert (job.exit_code, job.result) == (0, 1)
+
+
+def test_job_that_waits_for_a_thread_says_so(run_job):
+    """The result is there already, and nobody else would know why the job goes on."""
+    code = """\
+import threading, time
+from airflow_synapse_action_runtime import runner
+def poll():
+    while "poller" not in open("../logs/job-driver-dag.task.x-1.log").read(): time.sleep(0.01)
+def run():
+    runner._SILENT_SECONDS = 0.01
+    threading.Thread(target=poll, name="poller").start()
+    return 1
+"""
+
+    job = run_job(code)
+
+    assert (job.exit_code, job.result) == (0, 1)
+    assert "the job waits for threads that it has left: 'poller'" in job.log
