@@ -58,9 +58,10 @@ class JobLog:
         The next file to be opened would get their numbers, and in it what is printed.
         """
         for fd in (1, 2):
-            if identity_of(fd) is None:
-                log = self._open_fd()
-                dup2(log, fd) if log is not None else _open_devnull_as(fd)
+            with suppress(Exception):  # there may be no descriptor left
+                if identity_of(fd) is None:
+                    log = self._open_fd()
+                    dup2(log, fd) if log is not None else _open_devnull_as(fd)
 
     def _open_fd(self) -> Optional[int]:
         same = (fd for fd in (self._fd, 2, 1) if identity_of(fd) == self._identity is not None)
