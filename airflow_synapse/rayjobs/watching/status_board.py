@@ -28,7 +28,7 @@ _CHEAPER = 2.0
 """How many times cheaper than the single looks that it makes needless a list has to be."""
 
 _MOST_SHARE_OF_LISTS = 0.5
-_LEAST_SHARE_OF_LISTS = 0.25
+_LEAST_SHARE_OF_LISTS = 0.3
 """What lists may take of the time, more where a list does not hold up other requests for long."""
 
 _WORTH_IS_RECKONED_EVERY = 0.25
