@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
+from airflow_synapse.rayjobs.client.addresses import without_user_info
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
 
@@ -59,8 +59,4 @@ class JobFacts:
 
 
 def _without_credentials(url: str | None) -> str | None:
-    """Return the URL without what people write in front of a host to be let in."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return None if url is None else without_user_info(url)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.rayjobs.client.addresses import without_user_info
 from airflow_synapse.rayjobs.models import RayCluster
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ def read_connection(conn: Connection) -> RayConnection:
         client_key=extra.text("client_key"),
     )
     dashboard_url = extra.text("dashboard_url") or address
-    # Links are XComs, which everybody may read; a browser asks its user for a password anyway.
-    dashboard_url = re.sub(r"//[^/@]*@", "//", dashboard_url.rstrip("/"), count=1)
-    return RayConnection(cluster=cluster, dashboard_url=dashboard_url)
+    # Links are XComs, which everybody may read.
+    return RayConnection(
+        cluster=cluster, dashboard_url=without_user_info(dashboard_url.rstrip("/"))
+    )
 
 
 def _address(conn: Connection, extra: _Extra) -> str:
@@ -69,8 +70,8 @@ def _address(conn: Connection, extra: _Extra) -> str:
         try:
             parts = urlsplit(host)
             has_port = parts.port is not None or not conn.port
-        except ValueError as exc:
-            raise extra.error(f"its host is no URL ({exc})", hint="") from exc
+        except ValueError:  # whose text may repeat a password
+            raise extra.error("its host is not a valid URL", hint="") from None
         return host if has_port else host.replace(parts.netloc, f"{parts.netloc}:{conn.port}", 1)
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"  # a bare IPv6 address

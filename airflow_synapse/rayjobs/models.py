@@ -147,18 +147,33 @@ class JobInfo:
         :raises ValueError: if the answer is not a job's.
         """
         status = details.get("status")
-        if status not in STATUSES:
-            raise ValueError(f"an answer without a job status that is known: {status!r}")
+        if not isinstance(status, str) or status not in STATUSES:
+            raise ValueError(f"an answer without a job status that is known: {status!r:.100}")
+        metadata = details.get("metadata")
         return cls(
             job_id=str(details.get("submission_id") or details.get("job_id") or ""),
             status=status,
-            message=details.get("message"),
-            error_type=details.get("error_type"),
-            driver_exit_code=details.get("driver_exit_code"),
-            start_time=details.get("start_time"),
-            end_time=details.get("end_time"),
-            entrypoint=details.get("entrypoint") or "",
-            metadata=dict(details.get("metadata") or {}),
-            driver_node_id=details.get("driver_node_id"),
-            driver_agent_http_address=details.get("driver_agent_http_address"),
+            message=_text(details.get("message")),
+            error_type=_text(details.get("error_type")),
+            driver_exit_code=_integer(details.get("driver_exit_code")),
+            start_time=_integer(details.get("start_time")),
+            end_time=_integer(details.get("end_time")),
+            entrypoint=_text(details.get("entrypoint")) or "",
+            metadata={str(key): str(value) for key, value in metadata.items()}
+            if isinstance(metadata, dict)
+            else {},
+            driver_node_id=_text(details.get("driver_node_id")),
+            driver_agent_http_address=_text(details.get("driver_agent_http_address")),
         )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _integer(value: Any) -> int | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if is_number and abs(value) < _LARGEST_NUMBER else None
+
+
+_LARGEST_NUMBER = 2**53

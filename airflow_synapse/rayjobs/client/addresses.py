@@ -19,11 +19,11 @@ def parse_address(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
-    except (ValueError, AttributeError) as exc:
-        raise RayAddressError(address=_masked(str(url)), reason=f"it is malformed ({exc})") from exc
+    except (ValueError, AttributeError):  # whose text may repeat a password
+        raise RayAddressError(address=masked(str(url)), reason="it is malformed") from None
     reason = _what_is_wrong(url.strip(), host)
     if reason:
-        raise RayAddressError(address=_masked(url), reason=reason)
+        raise RayAddressError(address=masked(url), reason=reason)
     return url.strip().rstrip("/")
 
 
@@ -42,8 +42,20 @@ def _what_is_wrong(url: str, host: str | None) -> str:
     return ""
 
 
-def _masked(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
+_USER_INFO = re.compile(r"//.*@", re.DOTALL)
+"""A password may itself hold a slash, an at sign or a number sign, so this reaches up to the last one."""
+
+
+def masked(url: str) -> str:
+    """Return a URL with asterisks for what may be a secret in it: user and password, and all after ``?``."""
+    url = _USER_INFO.sub("//***@", url)
+    head, question, _ = url.partition("?")
+    return f"{head}?***" if question else url
+
+
+def without_user_info(url: str) -> str:
+    """Return a URL without user and password, for people: a browser asks its user for them."""
+    return _USER_INFO.sub("//", url)
 
 
 def check_new_job_id(job_id: str) -> str:

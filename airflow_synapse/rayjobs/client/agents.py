@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more
 from airflow_synapse.rayjobs.client.budget import Lane
@@ -96,14 +98,16 @@ async def read_range(
     try:
         async with await session.ask_agent(url, headers, lane=lane, timeout=timeout) as answer:
             if answer.status == HTTPStatus.PARTIAL_CONTENT:
-                async for chunk in answer.content.iter_any():
-                    has_begun = True
-                    yield chunk
+                async with aclosing(bodies.chunks_of(answer)) as chunks:
+                    async for chunk in chunks:
+                        has_begun = True
+                        yield chunk
             else:
                 check_no_more(answer.status, answer.headers, position, info.job_id)
         UNUSABLE.note_success(address)
-    except REQUEST_ERRORS as exc:
-        reason = classify_error(exc).reason
+    except (*REQUEST_ERRORS, bodies.BodyError) as exc:
+        is_of_body = isinstance(exc, bodies.BodyError)
+        reason = str(exc) if is_of_body else classify_error(exc).reason
         if not has_begun:
             raise AgentUnusableError(reason) from exc
         raise RayClusterUnreachableError(

@@ -27,7 +27,7 @@ SUBMISSIONS = "/api/jobs/"
 """The path to which jobs are posted."""
 
 _decoder = json.JSONDecoder()
-_between_objects = re.compile(r"[\s,\[]*")
+_between_objects = re.compile(r"[\s,]*")
 
 
 class IdInUseError(Exception):
@@ -176,9 +176,10 @@ def each_object(text: str) -> Iterator[dict[str, Any]]:
     :raises ValueError: at what is not JSON or not an array.
     :raises TypeError: at what is not an object.
     """
-    if not text.lstrip().startswith("["):
+    start = text.find("[")
+    if start < 0 or text[:start].strip():
         raise ValueError("a list of jobs that is not a list")
-    position = _end_of_gap(text, 0)
+    position = _end_of_gap(text, start + 1)
     while text[position : position + 1] != "]":
         row, end = _decoder.raw_decode(text, position)
         if not isinstance(row, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobSubmissionError,
 )
-from airflow_synapse.rayjobs.client import agents
+from airflow_synapse.rayjobs.client import agents, bodies
 from airflow_synapse.rayjobs.client.addresses import job_path
 from airflow_synapse.rayjobs.client.answers import (
     SUBMISSIONS,
@@ -28,6 +29,9 @@ from airflow_synapse.rayjobs.reporting import UploadProgress
 SETTLES_IN = 3.0
 """Seconds after a job's end from which it can be deleted. Ray's monitor looks at a job every second, and
 if it finds one deleted it takes it for failed, and notes it down anew (``_monitor_job_internal``)."""
+
+_NOT_OF_RAY = (ValueError, TypeError, AttributeError, RecursionError)
+"""What reading an answer raises that is JSON and yet not Ray's."""
 
 _NO_TIMEOUT = "86400"
 """Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
@@ -104,7 +108,7 @@ class DashboardApi:
     def _job_info(self, details: Any, job_id: str) -> JobInfo:
         try:
             return JobInfo.from_api(details)
-        except (ValueError, AttributeError) as exc:
+        except _NOT_OF_RAY as exc:
             raise self.unreachable(f"it sent {exc}", job_id) from exc
 
     async def find_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo | None:
@@ -116,10 +120,12 @@ class DashboardApi:
 
     async def list_jobs(self) -> list[JobInfo]:
         """Return all submission jobs that the cluster remembers."""
-        rows = await self._session.get_json(SUBMISSIONS, lane=self._lane, kind=Kind.LIST)
+        rows = await self._session.get_json(
+            SUBMISSIONS, lane=self._lane, kind=Kind.LIST, most=bodies.MAX_LIST
+        )
         try:
             return [JobInfo.from_api(row) for row in rows if row.get("type") == "SUBMISSION"]
-        except (ValueError, AttributeError, TypeError) as exc:
+        except _NOT_OF_RAY as exc:
             raise self.unreachable(f"it sent {exc}") from exc
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
@@ -134,20 +140,16 @@ class DashboardApi:
                     jobs[info.job_id] = info
                 if number % _ROWS_AT_A_TIME == _ROWS_AT_A_TIME - 1:
                     await asyncio.sleep(0)
-        except (ValueError, AttributeError, TypeError) as exc:
+        except _NOT_OF_RAY as exc:
             raise self.unreachable(f"it sent {exc}") from exc
         return jobs, seconds
 
     async def _read_list(self) -> bytearray:
-        body = bytearray()
         async with self._session.request(
             "GET", SUBMISSIONS, lane=self._lane, kind=Kind.LIST
         ) as response:
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > _MAX_LIST:
-                    raise self.unreachable("its list of jobs is too long")
-        return body
+            with self._session.usable():
+                return await bodies.read(response, most=_MAX_LIST)
 
     async def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job, one that has just ended after up to three seconds."""
@@ -233,9 +235,11 @@ class DashboardApi:
         ) as response:
             if response.content_type == _WEB_PAGE:  # Ray sends files as text/plain
                 raise self.unreachable("it answered with a web page instead of a file", info.job_id)
-            async for chunk in response.content.iter_any():
-                size += len(chunk)
-                yield chunk
+            with self._session.usable(info.job_id):
+                async with aclosing(bodies.chunks_of(response)) as chunks:
+                    async for chunk in chunks:
+                        size += len(chunk)
+                        yield chunk
         self.budget.charge(_FILE_COST + size / _FILE_BYTES_PER_LOOK)
 
     def read_range(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +15,7 @@ from anyio import CancelScope
 from yarl import URL
 
 from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
+from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import Question, error_of_answer
 from airflow_synapse.rayjobs.client.budget import (
@@ -25,9 +25,8 @@ from airflow_synapse.rayjobs.client.budget import (
     Turn,
     shared_budget,
 )
-from airflow_synapse.rayjobs.client.credentials import cookies_of, headers_of
+from airflow_synapse.rayjobs.client.credentials import cookies_of, headers_of, tls_context
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
-from airflow_synapse.rayjobs.client.tls import tls_context
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
 
@@ -126,20 +125,35 @@ class Session:
         kind: Kind = Kind.OTHER,
         job_id: str | None = None,
         timeout: float | None = None,
+        most: int = bodies.MAX_JSON,
     ) -> Any:
         """Return the JSON that a GET is answered with."""
         async with self.request(
             "GET", path, lane=lane, kind=kind, job_id=job_id, timeout=timeout
         ) as response:
-            return await self.json_of(response, job_id)
+            return await self.json_of(response, job_id, most=most)
 
-    async def json_of(self, response: aiohttp.ClientResponse, job_id: str | None = None) -> Any:
-        """Return an answer's JSON."""
-        body = await response.read()
+    async def json_of(
+        self,
+        response: aiohttp.ClientResponse,
+        job_id: str | None = None,
+        *,
+        most: int = bodies.MAX_JSON,
+    ) -> Any:
+        """Return an answer's JSON.
+
+        :param most: Bytes that it may have.
+        """
+        with self.usable(job_id):
+            return await bodies.read_json(response, most=most)
+
+    @contextmanager
+    def usable(self, job_id: str | None = None) -> Iterator[None]:
+        """Turn what is wrong with a body into an error about the cluster."""
         try:
-            return json.loads(body)
-        except ValueError as exc:
-            raise self.unreachable("its answer is not JSON", job_id) from exc
+            yield
+        except bodies.BodyError as exc:
+            raise self.unreachable(str(exc), job_id) from exc
 
     async def ask_agent(
         self, url: URL, headers: Mapping[str, str], *, lane: Lane, timeout: aiohttp.ClientTimeout
@@ -150,7 +164,9 @@ class Session:
         """
         async with self._turn(lane, Kind.STREAM):
             if self._agents is None:
-                self._agents = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+                self._agents = aiohttp.ClientSession(
+                    cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                )
             return await self._agents.get(
                 url, headers=headers, timeout=timeout, allow_redirects=False
             )
@@ -188,6 +204,7 @@ class Session:
                     cookies=cookies_of(self.cluster),
                     cookie_jar=aiohttp.CookieJar(unsafe=True),
                     connector=aiohttp.TCPConnector(ssl=tls, limit=100),
+                    auto_decompress=False,
                 )
             return self._dashboard
 
@@ -200,5 +217,5 @@ class Session:
         return ""
 
     async def _refusal(self, response: aiohttp.ClientResponse, question: Question) -> Exception:
-        text = (await response.content.read(_LONGEST_REFUSAL)).decode("utf-8", "replace")
+        text = await bodies.read_beginning(response, most=_LONGEST_REFUSAL)
         return error_of_answer(question, response.status, response.headers, text)

@@ -63,7 +63,7 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
         raise RayLogNotFoundError(job_id=info.job_id, reason=_NOT_RETURNED)
     try:
         return {"result": json.loads(document)["result"]}
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise RayLogNotFoundError(
             job_id=info.job_id, reason="left a result that is cut or overwritten"
         ) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from urllib.parse import unquote
 
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import RayAddressError, RayJobSubmissionError
-from airflow_synapse.rayjobs.client.addresses import check_new_job_id, job_path, parse_address
+from airflow_synapse.rayjobs.client.addresses import (
+    check_new_job_id,
+    job_path,
+    parse_address,
+    without_user_info,
+)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +113,29 @@ def test_id_that_no_job_can_have_is_refused(job_id: object) -> None:
     """Nothing is asked of the cluster under an id that would be another path."""
     with pytest.raises(RayJobSubmissionError, match="id"):
         job_path(job_id)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("password", ["s3cret/Tail", "s3cret@Tail", "s3cret#Tail", "s3cret:Tail"])
+@pytest.mark.parametrize("rest", ["", ":8265", ":8265/prefix", "/x?token=s3cret", ":port"])
+def test_no_password_is_repeated(password: str, rest: str) -> None:
+    """Whatever is in it, and whatever else is wrong with the address, the traceback included."""
+    with pytest.raises(RayAddressError) as refused:
+        parse_address(f"http://admin:{password}@head{rest}")
+
+    told = "".join(traceback.format_exception(refused.value))
+    assert "s3cret" not in told
+    assert "Tail" not in told
+
+
+def test_signature_in_an_address_is_not_repeated() -> None:
+    """A presigned URL is a secret as well."""
+    with pytest.raises(RayAddressError, match=r"https://bucket/x\?\*\*\*"):
+        parse_address("https://bucket/x?X-Amz-Signature=s3cret")
+
+
+@pytest.mark.parametrize("password", ["pw", "p/w", "p@w", "p#w"])
+def test_page_for_people_has_no_password(password: str) -> None:
+    """The rest of the URL stays as it is."""
+    assert without_user_info(f"https://me:{password}@ray.example.com/x/#/jobs/j") == (
+        "https://ray.example.com/x/#/jobs/j"
+    )

@@ -1,0 +1,122 @@
+"""Whatever a server sends, it costs neither memory nor the other watches."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
+from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+
+JOB = {"type": "SUBMISSION", "submission_id": "j", "status": "RUNNING", "entrypoint": "true"}
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    """Answers everything in the same way."""
+
+    def __init__(self) -> None:
+        self.body, self.headers = b"", {"Content-Type": "application/json"}
+        self.status = 200
+
+    async def answer(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(status=self.status, body=self.body, headers=self.headers)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[Server, JobsApi]]:
+    server = Server()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with jobs_api(RayCluster(f"http://127.0.0.1:{runner.addresses[0][1]}")) as api:
+        yield server, api
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)],
+)
+async def test_compressed_answer_is_read(
+    server: tuple[Server, JobsApi], encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """A proxy may compress what goes through it."""
+    stub, api = server
+    stub.body = pack(json.dumps({**JOB, "message": "x" * 600_000}).encode())
+    stub.headers["Content-Encoding"] = encoding
+
+    info = await api.get_info("j")
+
+    assert len(info.message or "") == 600_000
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_compressed_bomb_costs_no_memory(server: tuple[Server, JobsApi], status: int) -> None:
+    """A megabyte that unpacks to a gigabyte is given up soon, as an answer and as an error."""
+    stub, api = server
+    stub.body, stub.status = gzip.compress(bytes(1024**3)), status
+    stub.headers["Content-Encoding"] = "gzip"
+    tracemalloc.start()
+
+    with pytest.raises(RayClusterUnreachableError):
+        await api.get_info("j")
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024**2
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
+        (b" " * (5 * 1024**2), "more than 4 MiB"),
+        (b"<html>", "not JSON"),
+        (b'"RUNNING"', "it sent"),
+        (b'{"status": ["RUNNING"]}', "it sent an answer without a job status"),
+        (b'{"status": {"a": 1}}', "it sent an answer without a job status"),
+        (b"null", "it sent"),
+    ],
+)
+async def test_answer_that_is_none_is_told(
+    server: tuple[Server, JobsApi], body: bytes, told: str
+) -> None:
+    """As a cluster that gave no usable answer, which the watch of each job outlasts by itself."""
+    stub, api = server
+    stub.body = body
+
+    with pytest.raises(RayClusterUnreachableError, match=told):
+        await api.get_info("j")
+    with pytest.raises(RayClusterUnreachableError):
+        await api.list_jobs()
+    with pytest.raises(RayClusterUnreachableError):
+        await api.list_infos({"j"})
+
+
+async def test_encoding_that_nobody_asked_for_is_told(server: tuple[Server, JobsApi]) -> None:
+    """The server's name for it is repeated, cut."""
+    stub, api = server
+    stub.body, stub.headers["Content-Encoding"] = b"x", "snappy" * 100
+
+    with pytest.raises(RayClusterUnreachableError, match="which was not asked for"):
+        await api.get_info("j")
+
+
+async def test_fields_of_other_types_break_nothing() -> None:
+    """What is no text becomes text, and what is no number is not known."""
+    info = JobInfo.from_api(
+        {**JOB, "message": {"a": 1}, "start_time": "soon", "end_time": 1e300, "metadata": [1]}
+    )
+
+    assert info.message == "{'a': 1}"
+    assert (info.start_time, info.end_time, info.metadata) == (None, None, {})
