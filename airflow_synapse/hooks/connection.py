@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``ray`` says about a cluster. Pure."""
+"""Reads what an Airflow connection of type ``ray`` says about a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FALSE = {"false", "0", "no", "off"}
 class RayConnection:
     """How a cluster is reached, by programs and by people.
 
-    :param cluster: Where its Jobs API is and how to be let in.
+    :param cluster: Where its Jobs API is, and the credentials for it.
     :param dashboard_url: Where people reach its dashboard.
     """
 
@@ -39,8 +39,8 @@ class RayConnection:
 def read_connection(conn: Connection) -> RayConnection:
     """Return what the connection says.
 
-    :raises RayAddressError: if it names no cluster or an extra can't be used. No value of an extra
-        is repeated, as it may be a secret.
+    :raises RayAddressError: if it names no cluster or an extra can't be used. The message repeats no
+        value of an extra, because it may be a secret.
     """
     extra = _Extra(conn)
     address = _address(conn, extra)
@@ -55,13 +55,13 @@ def read_connection(conn: Connection) -> RayConnection:
         client_key=extra.text("client_key"),
     )
     dashboard_url = extra.text("dashboard_url") or address
-    # Links are XComs, which everybody may read; a browser asks its user for a password anyway.
+    # Links are XComs, which everybody may read. A browser asks its user for the password anyway.
     dashboard_url = re.sub(r"//[^/@]*@", "//", dashboard_url.rstrip("/"), count=1)
     return RayConnection(cluster=cluster, dashboard_url=dashboard_url)
 
 
 def _address(conn: Connection, extra: _Extra) -> str:
-    """Return the URL that host, port and schema make, or the ``address`` of astro-provider-ray."""
+    """Return the URL made of host, port and schema, or of the ``address`` of astro-provider-ray."""
     host = (conn.host or "").strip() or str(extra.values.get("address") or "").strip()
     if not host:
         raise extra.error("it has neither a host nor an extra 'address'", hint="")
@@ -70,7 +70,7 @@ def _address(conn: Connection, extra: _Extra) -> str:
             parts = urlsplit(host)
             has_port = parts.port is not None or not conn.port
         except ValueError as exc:
-            raise extra.error(f"its host is no URL ({exc})", hint="") from exc
+            raise extra.error(f"its host is not a valid URL ({exc})", hint="") from exc
         return host if has_port else host.replace(parts.netloc, f"{parts.netloc}:{conn.port}", 1)
     if host.count(":") > 1 and not host.startswith("["):
         host = f"[{host}]"  # a bare IPv6 address
@@ -82,7 +82,7 @@ def _address(conn: Connection, extra: _Extra) -> str:
 
 
 def _json_of(conn: Connection) -> Any:
-    """Return the extra as JSON, None if it is none; Airflow would log what it can't read."""
+    """Return the extra as JSON, None if it isn't JSON. Airflow would log a text that it can't read."""
     try:
         return json.loads(conn.extra) if conn.extra else {}
     except ValueError:
@@ -103,7 +103,7 @@ class _Extra:
         return RayAddressError(address=f"connection {self._conn_id}", reason=reason, hint=hint)
 
     def mapping(self, key: str) -> dict[str, str]:
-        """Return a mapping, given as such or as a JSON string, as astro-provider-ray wrote it."""
+        """Return a mapping. It may also be a JSON string, as astro-provider-ray wrote it."""
         value = self.values.get(key) or {}
         if isinstance(value, str):
             try:
@@ -138,5 +138,5 @@ class _Extra:
         except (TypeError, ValueError):
             seconds = 0.0
         if not 0 < seconds < float("inf"):
-            raise self.error(f"its extra {key!r} is not a number of seconds above 0")
+            raise self.error(f"its extra {key!r} must be a number of seconds above 0")
         return seconds

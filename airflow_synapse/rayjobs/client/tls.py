@@ -1,4 +1,4 @@
-"""How to verify a cluster's server, and what to show it."""
+"""TLS: how to verify a cluster's server, and which client certificate to show it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from airflow_synapse.rayjobs.models import RayCluster
 
 
 def tls_context(cluster: RayCluster) -> ssl.SSLContext:
-    """Return how to make a TLS connection. Reads certificate files, so keep it off the event loop.
+    """Return the TLS settings. This reads certificate files, so don't call it on the event loop.
 
     :raises RayAddressError: if a file can't be read.
     """
     context = _verifying_context(cluster)
     if cluster.client_cert:
         try:
-            # Without a password OpenSSL would ask for one on the terminal.
+            # Without a password, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(cluster.client_cert, cluster.client_key, password="")
         except (OSError, ssl.SSLError) as exc:
             files = " and its key ".join(filter(None, (cluster.client_cert, cluster.client_key)))
@@ -46,5 +46,5 @@ def _unreadable(cluster: RayCluster, what: str, exc: Exception) -> RayAddressErr
     return RayAddressError(
         address=cluster.address,
         reason=f"{what} can't be read ({type(exc).__name__})",
-        hint="Give the path of a PEM file that is there on this machine.",
+        hint="Give the path of a PEM file that exists on this machine.",
     )

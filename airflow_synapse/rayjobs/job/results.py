@@ -1,4 +1,4 @@
-"""An action's result: a file that the action runtime leaves beside the job's log."""
+"""Reads an action's result: a file that the action runtime leaves beside the job's log."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 
 _MISSING_IS_BELIEVED_AFTER = 4
-"""How often a result may be missing or cut before that is believed: a busy head now and then
-answers 200 with nothing, or with less than there is."""
+"""After how many tries a missing or incomplete result is believed. A busy head sometimes answers 200 with
+an empty file or a part of it."""
 
 
 def result_file(job_id: str) -> str:
-    """Return the name of a job's result in Ray's log directory."""
+    """Return the name of the file with a job's result in Ray's log directory."""
     return f"airflow-synapse-result-{job_id}.json"
 
 
@@ -27,8 +27,8 @@ async def read_result(
 ) -> dict[str, Any] | None:
     """Return the ``{"result": …}`` that the job's action left.
 
-    :param max_bytes: Return None for a larger one.
-    :raises RayLogNotFoundError: if there is none that can be read.
+    :param max_bytes: If the file is larger, return None.
+    :raises RayLogNotFoundError: if there is no readable result.
     """
     if info.driver_node_id is None:
         raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
@@ -49,11 +49,11 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
             document += chunk
             if max_bytes is not None and len(document) > max_bytes:
                 return None
-    if not document:  # what the route answers now and then for a file that is not there
+    if not document:  # which the route sometimes answers if there is no such file
         raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
     try:
         return {"result": json.loads(document)["result"]}
     except (ValueError, TypeError, KeyError) as exc:
         raise RayLogNotFoundError(
-            job_id=info.job_id, reason="left a result that is cut or overwritten"
+            job_id=info.job_id, reason="left a result that is incomplete or was overwritten"
         ) from exc
