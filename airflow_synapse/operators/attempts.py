@@ -158,14 +158,14 @@ def choose_attempt(
     """
     number, latest = _latest(this_try, find, given)
     if latest is None:
-        due = this_try.try_number if this_try.had_job else 1  # the cluster forgot the earlier job
-        return Attempt(this_try.job_id(due, given=given))
+        next_number = this_try.try_number if this_try.had_job else 1  # the earlier job is forgotten
+        return Attempt(this_try.job_id(next_number, given=given))
     _refuse_other(this_try, latest, cluster)
     is_worth_it = latest.status in _WORTH_TAKING_OVER
     if takes_over and is_worth_it and not this_try.was_cleared_after(latest):
         return Attempt(latest.job_id, latest)
-    due = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
-    job_id = this_try.job_id(due, given=given)
+    next_number = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
+    job_id = this_try.job_id(next_number, given=given)
     if latest.is_terminal:
         return Attempt(job_id)
     if this_try.may_be_foreign(latest):

@@ -279,7 +279,7 @@ class _Diagnosis:
 
     def _need_to_be_let_in(self) -> None:
         if not self._is_let_in:
-            raise _NotTriedError("a cluster that lets us in")
+            raise _NotTriedError("a cluster that accepts our requests")
 
     def _need_a_job_that_ran(self) -> JobInfo:
         if self._job is None or self._job.driver_node_id is None:

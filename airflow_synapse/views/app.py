@@ -1,4 +1,4 @@
-"""The web app of the Ray view: who may see a page, where its parts come from, and its headers."""
+"""The web app of the tab "Ray job": who may see a page, where its parts come from, and its headers."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _template = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 ).get_template("job.html")
-"""Read here, where no event loop waits for the file."""
+"""It is read here, where no event loop waits for the file."""
 
 _NEEDED = (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.TASK_LOGS)
-"""A page may be seen by who may see these of its DAG."""
+"""Users may see a page if they may see both of these of its DAG."""
 
 _MAY_SEE = [Depends(requires_access_dag(method="GET", access_entity=entity)) for entity in _NEEDED]
 
@@ -70,7 +70,7 @@ async def show_task(
 ) -> HTMLResponse:
     """Answer with the page of a task instance's job.
 
-    :param map_index: Anything but a number is -1: of a task that is not mapped, Airflow's UI sends
+    :param map_index: Anything but a number means -1. For a task that is not mapped, Airflow's UI sends
         its placeholder.
     """
     place = TaskPlace(dag_id, run_id, task_id, to_map_index(map_index))
@@ -83,7 +83,7 @@ async def show_task(
 
 
 def _may_see(dag_id: str, request: Request, user: GetUserDep) -> bool:
-    """Return whether a user may see tasks and logs of another DAG than the page's. Blocks."""
+    """Return whether a user may see tasks and logs of a DAG other than the page's. Blocks."""
     try:
         for entity in _NEEDED:
             requires_access_dag("GET", entity, dag_id)(request, user)
@@ -132,7 +132,7 @@ def _page_of_job(
 
 
 def _fields_of_submitter(task: TaskRecord, info: JobInfo) -> Mapping[str, Any]:
-    """Return the template fields of the task that submitted a job, as far as this Airflow has them."""
+    """Return the template fields of the task that submitted a job, empty if this Airflow has none."""
     place = TaskPlace.of_job(info.metadata)
     submitter = task if task.submits or place is None else read_task(place)
     return submitter.fields if submitter is not None else {}

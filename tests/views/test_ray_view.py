@@ -86,7 +86,7 @@ def test_page_of_a_pending_job(cluster: StubDashboard, add_task: AddTask, show: 
     page = show().text
 
     assert "It may be waiting for the runtime environment" in page
-    assert "no node runs it" in page
+    assert "no node has run it" in page
 
 
 def test_page_of_a_failed_job(cluster: StubDashboard, add_task: AddTask, show: Show) -> None:
