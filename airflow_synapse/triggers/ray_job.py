@@ -176,10 +176,10 @@ class RayJobTrigger(BaseTrigger):
 
     async def _tell_page(self, connection: RayConnection) -> None:
         """Keep the XComs that a worker would have kept before it deferred the task."""
-        place = self.task_instance
-        if place is not None:
-            await set_xcom(place, JOB_ID_KEY, self.job_id)
-            await set_xcom(place, JOB_PAGE_KEY, connection.job_page(self.job_id))
+        task_instance = self.task_instance
+        if task_instance is not None:
+            await set_xcom(task_instance, JOB_ID_KEY, self.job_id)
+            await set_xcom(task_instance, JOB_PAGE_KEY, connection.job_page(self.job_id))
 
     async def _watch(self, connection: RayConnection) -> Outcome:
         await _load_http()

@@ -15,7 +15,7 @@ async def get_xcom(task_instance: Any, key: str) -> Any:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
     from airflow.sdk.execution_time.xcom import XCom
 
-    answer = await SUPERVISOR_COMMS.asend(GetXCom(key=key, **_place(task_instance)))
+    answer = await SUPERVISOR_COMMS.asend(GetXCom(key=key, **_ids(task_instance)))
     if not isinstance(answer, XComResult) or answer.value is None:
         return None
     # In a thread, because an XCom backend may read a store, and Airflow's own imports its readers now.
@@ -27,10 +27,10 @@ async def set_xcom(task_instance: Any, key: str, value: Any) -> None:
     from airflow.sdk.execution_time.comms import SetXCom
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    await SUPERVISOR_COMMS.asend(SetXCom(key=key, value=value, **_place(task_instance)))
+    await SUPERVISOR_COMMS.asend(SetXCom(key=key, value=value, **_ids(task_instance)))
 
 
-def _place(task_instance: Any) -> dict[str, Any]:
+def _ids(task_instance: Any) -> dict[str, Any]:
     map_index = task_instance.map_index
     return {
         "dag_id": task_instance.dag_id,

@@ -30,7 +30,7 @@ _LARGEST_INDEX = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class TaskPlace:
+class TaskInstanceRef:
     """Which task instance.
 
     :param map_index: -1 for a task that is not mapped.
@@ -42,7 +42,7 @@ class TaskPlace:
     map_index: int = -1
 
     @classmethod
-    def of_job(cls, metadata: Mapping[str, str]) -> TaskPlace | None:
+    def of_job(cls, metadata: Mapping[str, str]) -> TaskInstanceRef | None:
         """Return the task instance that a job says it was submitted for, None if it names none."""
         ids = (metadata.get(name, "") for name in task_metadata("", "", "", -1))
         dag_id, run_id, task_id, map_index = ids
@@ -108,39 +108,39 @@ def to_map_index(text: str) -> int:
     return int(text) if len(text) < len(str(_LARGEST_INDEX)) else _LARGEST_INDEX
 
 
-def read_task(place: TaskPlace) -> TaskRecord | None:
+def read_task(task_ref: TaskInstanceRef) -> TaskRecord | None:
     """Return what Airflow knows about a task instance, None if there is none. Blocks."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        ti = session.scalar(_where(select(TaskInstance), TaskInstance, place))
+        ti = session.scalar(_where(select(TaskInstance), TaskInstance, task_ref))
         if ti is None:
             return None
         return TaskRecord(
             state=ti.state,
-            fields=_rendered_fields(place, session) or _fields_of_dag(ti, session),
-            pushed_job_id=_pushed_job_id(place, session),
+            fields=_rendered_fields(task_ref, session) or _fields_of_dag(ti, session),
+            pushed_job_id=_pushed_job_id(task_ref, session),
         )
 
 
-def _where(query: Any, model: Any, place: TaskPlace) -> Any:
+def _where(query: Any, model: Any, task_ref: TaskInstanceRef) -> Any:
     return query.where(
-        model.dag_id == place.dag_id,
-        model.run_id == place.run_id,
-        model.task_id == place.task_id,
-        model.map_index == place.map_index,
+        model.dag_id == task_ref.dag_id,
+        model.run_id == task_ref.run_id,
+        model.task_id == task_ref.task_id,
+        model.map_index == task_ref.map_index,
     )
 
 
-def _rendered_fields(place: TaskPlace, session: Session) -> dict[str, Any]:
+def _rendered_fields(task_ref: TaskInstanceRef, session: Session) -> dict[str, Any]:
     """Return the fields that a worker rendered. Airflow keeps only those of a task's last runs."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from sqlalchemy import select
 
     query = select(RenderedTaskInstanceFields.rendered_fields)
-    return session.scalar(_where(query, RenderedTaskInstanceFields, place)) or {}
+    return session.scalar(_where(query, RenderedTaskInstanceFields, task_ref)) or {}
 
 
 def _fields_of_dag(ti: TaskInstance, session: Session) -> dict[str, Any]:
@@ -189,11 +189,11 @@ def _literal(value: Any) -> Any:
     return None if any(mark in str(value) for mark in _TEMPLATE_MARKS) else value
 
 
-def _pushed_job_id(place: TaskPlace, session: Session) -> str | None:
+def _pushed_job_id(task_ref: TaskInstanceRef, session: Session) -> str | None:
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    query = _where(select(XComModel), XComModel, place).where(XComModel.key == JOB_ID_KEY)
+    query = _where(select(XComModel), XComModel, task_ref).where(XComModel.key == JOB_ID_KEY)
     row = session.scalar(query)
     return None if row is None else _text(XComModel.deserialize_value(row))
 
