@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,13 @@ from airflow_synapse.rayjobs import RayJobExecutor
 from demo.runs import DagFailedError, run_dag
 from demo.screen import Screen
 from demo.services import running
+from demo.terminal import activate_script
 from local_services.airflow_deployment import AirflowDeployment
 from local_services.processes import ServiceError
 from local_services.ray_head import RayHead
 
 DAG_IDS = ("shell_command", "digits_pipeline", "sweep_parameter", "wait_for_job")
+OUTPUT = Path("demo_output")
 
 
 def main() -> int:
@@ -27,7 +32,7 @@ def main() -> int:
     arguments = _arguments()
     screen = Screen()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    output = Path(arguments.output or f"demo_output/{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute()
+    output = Path(arguments.output or OUTPUT / f"{datetime.now():%Y-%m-%d_%H-%M-%S}").absolute()
     output.mkdir(parents=True, exist_ok=True)
     try:
         _run(arguments, screen, output)
@@ -44,36 +49,53 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave all up until Ctrl-C")
     parser.add_argument("--only", choices=DAG_IDS, action="append", help="run just this DAG")
+    parser.add_argument(
+        "--dags",
+        type=Path,
+        default=OUTPUT / "dags",
+        help="a folder of your own DAGs, made if need be; demo_output/dags by default",
+    )
     parser.add_argument("--output", help="where to keep metrics and plot; demo_output by default")
     return parser.parse_args()
 
 
 def _run(arguments: argparse.Namespace, screen: Screen, output: Path) -> None:
     began = time.monotonic()
-    with screen.step("Start Ray and Airflow"):
-        services = running(screen)
-        ray, airflow = services.__enter__()
-    try:
+    arguments.dags.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as services:
+        with screen.step("Start Ray and Airflow"):
+            ray, airflow = services.enter_context(running(screen, arguments.dags))
+        services.callback(screen.note, "stopping Ray and Airflow")
         if arguments.keep:
+            activate = services.enter_context(activate_script(airflow, OUTPUT / "activate"))
             _show_urls(screen, ray, airflow)
-        results: dict[str, object] = {}
-        for dag_id in arguments.only or DAG_IDS:
-            with screen.step(f"Run {dag_id}"):
-                results.update(_run_dag(dag_id, ray, airflow, screen, output))
-        screen.table("Results", results)
+        _run_dags(arguments.only or DAG_IDS, ray, airflow, screen, output)
         took = {name: f"{seconds:.1f} s" for name, seconds in screen.seconds.items()}
         screen.table("Time", {**took, "all": f"{time.monotonic() - began:.1f} s"})
-        screen.console.print(f"Metrics, models and plot are kept in {output}")
+        screen.say(f"Metrics, models and plot are kept in {output}")
         if arguments.keep:
             _show_urls(screen, ray, airflow)
-            screen.console.print("Press Ctrl-C to stop all.")
-            signal.pause()
+            _show_what_to_do(screen, activate, arguments.dags)
+            with suppress(KeyboardInterrupt):
+                signal.pause()
+
+
+def _run_dags(
+    dag_ids: Iterable[str],
+    ray: RayHead,
+    airflow: AirflowDeployment,
+    screen: Screen,
+    output: Path,
+) -> None:
+    results: dict[str, object] = {}
+    try:
+        for dag_id in dag_ids:
+            with screen.step(f"Run {dag_id}"):
+                results.update(_run_dag(dag_id, ray, airflow, screen, output))
     except (DagFailedError, TimeoutError):
         _keep_logs(ray, airflow, output, screen)
         raise
-    finally:
-        screen.note("stopping Ray and Airflow")
-        services.__exit__(None, None, None)
+    screen.table("Results", results)
 
 
 def _run_dag(
@@ -113,6 +135,19 @@ def _results(dag_id: str, run_id: str, airflow: AirflowDeployment) -> dict[str, 
 def _show_urls(screen: Screen, ray: RayHead, airflow: AirflowDeployment) -> None:
     login = f"{airflow.base_url}  (login {airflow.username} / {airflow.password})"
     screen.table("Open in a browser", {"Airflow": login, "Ray dashboard": ray.dashboard_url})
+
+
+def _show_what_to_do(screen: Screen, activate: Path, dags: Path) -> None:
+    command = f". {shlex.quote(str(activate.absolute()))}"
+    screen.table(
+        "Use it",
+        {
+            "your own DAGs": f"{dags.absolute()}  (put them there: listed within seconds, paused)",
+            "in a terminal": f"{command}  (then airflow ray check, airflow dags list, …)",
+            "in the UI": "Admin > Connections has a button that tests ray_default",
+        },
+    )
+    screen.say("Press Ctrl-C to stop all.")
 
 
 def _keep_logs(ray: RayHead, airflow: AirflowDeployment, output: Path, screen: Screen) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 _COLORS = ("cyan", "magenta", "yellow", "green", "blue")
@@ -49,11 +48,15 @@ class Screen:
         self.console.print(Text(f"{source:>12} │ ", style="dim") + Text(f"[{state}]", style=color))
 
     def table(self, title: str, rows: Mapping[str, object]) -> None:
-        """Show names and values."""
-        table = Table(title=title, show_header=False, title_justify="left", title_style="bold")
+        """Show names and values, each value on one line, so that a path can be copied whole."""
+        width = max(map(len, rows), default=0)
+        self.console.print(Text(title, style="bold"))
         for name, value in rows.items():
-            table.add_row(name, Text(str(value), overflow="fold"))
-        self.console.print(table)
+            self.console.print(Text(f"  {name:<{width}}  ", style="dim") + Text(str(value)))
+
+    def say(self, text: str) -> None:
+        """Say something that is worth a line of its own."""
+        self.console.print(Text(text))
 
     def error(self, text: str) -> None:
         """Show what went wrong."""

@@ -12,13 +12,18 @@ from local_services.airflow_deployment import AirflowDeployment
 from local_services.ray_head import RayHead
 
 DAGS = Path(__file__).parents[1] / "dags_examples"
+_CONFIG = {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"}
+"""The button that tests a connection, which Airflow leaves out by default."""
 
 
 @contextmanager
-def running(screen: Screen) -> Iterator[tuple[RayHead, AirflowDeployment]]:
-    """Give both, ready; stop every process of theirs at the end, whatever happens."""
+def running(screen: Screen, own_dags: Path) -> Iterator[tuple[RayHead, AirflowDeployment]]:
+    """Give both, ready; stop every process of theirs at the end, whatever happens.
+
+    :param own_dags: A folder with further DAGs.
+    """
     ray = RayHead(num_cpus=2, on_progress=screen.note)
-    airflow = AirflowDeployment(DAGS, on_progress=screen.note)
+    airflow = AirflowDeployment(DAGS, own_dags, config=_CONFIG, on_progress=screen.note)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
         stack.callback(ray.close)
@@ -28,6 +33,6 @@ def running(screen: Screen) -> Iterator[tuple[RayHead, AirflowDeployment]]:
             start.result()
         airflow.cli(
             "connections", "add", "ray_default", "--conn-type", "ray",
-            "--conn-host", ray.dashboard_url,
+            "--conn-host", "127.0.0.1", "--conn-port", str(ray.dashboard_port),
         )  # fmt: skip
         yield ray, airflow

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from .runner import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # Until it runs, the plugin's own json.py must not stand in for that of the standard library.
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path) != os.path.realpath(".")]
+
+    from .runner import main
+
+    raise SystemExit(main())

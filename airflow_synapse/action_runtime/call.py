@@ -11,9 +11,10 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 CALL_FILE = Path(__file__).with_name("call.json")
+_SENT_ALONG = Path(__file__).parent.parent
 
 
 class RefusedCallError(Exception):
@@ -53,8 +54,24 @@ def read_call(path: Path = CALL_FILE) -> Call:
 
 def load_target(call: Call) -> Any:
     """Import what the entrypoint names. What its module raises passes through."""
+    module = _import_module(call)
     try:
-        module = importlib.import_module(call.module)
+        target = functools.reduce(getattr, call.attribute.split("."), module)
+    except AttributeError as exc:
+        raise RefusedCallError(
+            f"the entrypoint {call.entrypoint!r} names an attribute that module "
+            f"{call.module!r} does not have{_near(call.attribute, module)}"
+        ) from exc
+    if Path(getattr(module, "__file__", None) or "").parent == _SENT_ALONG:
+        # A function that was sent as source: the nodes have no such module, so that Ray has to
+        # pickle it by value, as it does what the main script defines.
+        target.__module__ = "__main__"
+    return target
+
+
+def _import_module(call: Call) -> Any:
+    try:
+        return importlib.import_module(call.module)
     except ModuleNotFoundError as exc:
         if exc.name and (call.module + ".").startswith(exc.name + "."):
             raise RefusedCallError(
@@ -62,30 +79,66 @@ def load_target(call: Call) -> Any:
                 f"is neither in the plugin folder ({Path.cwd()}) nor installed on the cluster"
             ) from exc
         raise
-    try:
-        return functools.reduce(getattr, call.attribute.split("."), module)
-    except AttributeError as exc:
+    except SystemExit as exc:
+        if failed(exc):
+            raise
         raise RefusedCallError(
-            f"the entrypoint {call.entrypoint!r} names an attribute that module "
-            f"{call.module!r} does not have{_near(call.attribute, module)}"
+            f"module {call.module!r} of the entrypoint {call.entrypoint!r} ended the process while "
+            "it was imported (sys.exit): let it do so only if __name__ == '__main__'"
         ) from exc
 
 
+def failed(exc: SystemExit) -> bool:
+    """Return whether the process ends as a failure with it."""
+    return exc.code is not None and not (isinstance(exc.code, int) and exc.code % 256 == 0)
+
+
 def _near(attribute: str, module: Any) -> str:
-    names = difflib.get_close_matches(attribute, [n for n in dir(module) if n[0] != "_"])
+    names = difflib.get_close_matches(attribute, [n for n in dir(module) if not n.startswith("_")])
     return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 def call_function(function: Any, call: Call) -> Any:
     """Call it with the params as keyword arguments; what it leaves to await is awaited."""
     _check_is_callable(function, call)
-    _check_params(function, call)
-    value = function(**call.params)
-    return asyncio.run(_finish(value)) if inspect.isawaitable(value) else value
+    misfit = _misfit(function, call)
+    if misfit and not _is_wrapped(function):
+        raise RefusedCallError(misfit)
+    try:
+        value = function(**call.params)
+    except TypeError as exc:
+        if misfit and not _entered(function, exc):
+            raise RefusedCallError(misfit) from exc
+        raise
+    return _awaited(value) if inspect.isawaitable(value) else value
 
 
-async def _finish(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+def _awaited(awaitable: Awaitable[Any]) -> Any:
+    values = []
+
+    async def finish() -> None:
+        values.append(await awaitable)
+
+    try:
+        asyncio.run(finish())
+    except BaseException as exc:
+        # A task that was left over may raise when it is cancelled, after the work is done.
+        if not values or isinstance(exc, KeyboardInterrupt):
+            raise
+    return values[0]
+
+
+def _is_wrapped(function: Any) -> bool:
+    """Return whether a decorator may pass other arguments on than it is given."""
+    return hasattr(_without_partial(function), "__wrapped__")
+
+
+def _entered(function: Any, exc: BaseException) -> bool:
+    code = getattr(inspect.unwrap(_without_partial(function)), "__code__", None)
+    step = exc.__traceback__
+    while step is not None and step.tb_frame.f_code is not code:
+        step = step.tb_next
+    return step is not None
 
 
 def _check_is_callable(function: Any, call: Call) -> None:
@@ -112,18 +165,19 @@ def _without_partial(function: Any) -> Any:
     return function
 
 
-def _check_params(function: Callable[..., Any], call: Call) -> None:
+def _misfit(function: Callable[..., Any], call: Call) -> Optional[str]:
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # something built in: the call itself will tell
-        return
+        return None
     try:
         signature.bind(**call.params)
     except TypeError as exc:
-        raise RefusedCallError(_misfit(call, signature, str(exc))) from exc
+        return _told(call, signature, str(exc))
+    return None
 
 
-def _misfit(call: Call, signature: inspect.Signature, told: str) -> str:
+def _told(call: Call, signature: inspect.Signature, told: str) -> str:
     named = {
         name: parameter
         for name, parameter in signature.parameters.items()

@@ -1,29 +1,47 @@
 """Where the result goes: a file beside the driver's log, which Ray's log route serves.
 
 Ray gives a driver its log file as standard output, so that is where the session's log folder
-and the submission id are read from.
+and the submission id are read from. Everybody on the node may write to that folder: nothing that
+lies there is written to, and what has taken the result's name is moved aside.
 """
+
+# ruff: noqa: PTH104, PTH108  # pathlib asks os, where an action may have replaced anything
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import sys
-from dataclasses import dataclass
+from contextlib import suppress
+
+# By names of our own: see above.
+from os import close, fstat, lstat, rename, unlink, urandom
+from os import open as open_fd
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
+
+from .job_log import FileIdentity, identity_of, write_all
+from .ray_job import submission_id
 
 SESSION_LOGS = Path("/tmp/ray/session_latest/logs")  # noqa: S108  # Ray's own default
+NOT_RETURNED = b'{"returned": false}'
+"""What is in the result's place as long as the action has not returned."""
+
 _DRIVER_LOG = re.compile(r"job-driver-(?P<job_id>.+)\.log")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_NEW_FILE |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_change_mode = getattr(os, "fchmod", None)  # Windows has none
 
 
-@dataclass(frozen=True)
-class JobPlace:
-    """Which job this process is, and the log folder of its Ray session, as far as is known."""
+class JobPlace(NamedTuple):
+    """Which job this process is, and the log folder of its Ray session, as far as is known.
+
+    ``mode`` says who may read the result: whoever may read the log.
+    """
 
     job_id: Optional[str]
     logs: Optional[Path]
+    mode: int = 0o644
 
     @property
     def result_file(self) -> Optional[Path]:
@@ -33,13 +51,36 @@ class JobPlace:
         return self.logs / f"airflow-synapse-result-{self.job_id}.json"
 
 
+class Placeholder(NamedTuple):
+    """Our own file in the result's place. Held open, it also keeps a descriptor for the result."""
+
+    file: Path
+    fd: int
+    identity: FileIdentity
+
+    def lies_there(self) -> bool:
+        """Return whether it is still what has the result's name."""
+        return _identity_of_path(self.file) == self.identity
+
+    def withdraw(self) -> None:
+        """Take it away: the job fails, and its exit code says so."""
+        with suppress(OSError):
+            if self.lies_there():
+                unlink(self.file)
+
+    def let_go(self) -> None:
+        """Close it."""
+        if identity_of(self.fd) == self.identity:
+            close(self.fd)
+
+
 def find_place(stdout_fd: int = 1) -> JobPlace:
     """Return the place of this job. Call it before user code can redirect standard output."""
     log = _path_of(stdout_fd)
     named = _DRIVER_LOG.fullmatch(log.name) if log else None
     if log and named:
-        return JobPlace(named["job_id"], log.parent)
-    return JobPlace(_job_id_in_environment(), SESSION_LOGS if SESSION_LOGS.is_dir() else None)
+        return JobPlace(named["job_id"], log.parent, 0o600 | (fstat(stdout_fd).st_mode & 0o044))
+    return JobPlace(submission_id(), SESSION_LOGS if SESSION_LOGS.is_dir() else None)
 
 
 def _path_of(fd: int) -> Optional[Path]:
@@ -59,34 +100,81 @@ def _path_of_on_macos(fd: int) -> Optional[Path]:
     return Path(os.fsdecode(answer.rstrip(b"\0")))
 
 
-def _job_id_in_environment() -> Optional[str]:
+def take_place(place: JobPlace) -> Optional[Placeholder]:
+    """Put into the result's place that the action has not returned.
+
+    A job that SUCCEEDED with this tells that the action ended the process itself, and one with
+    nothing there that the result was lost. None if it can't be put there, which harms nothing.
+    """
+    file = place.result_file
     try:
-        config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
-        job_id = config["metadata"]["job_submission_id"]
-    except (ValueError, KeyError, TypeError):
+        fd = None if file is None else _new_file(file, NOT_RETURNED, place.mode)
+    except OSError:
         return None
-    return job_id if isinstance(job_id, str) and "/" not in job_id else None
+    identity = identity_of(fd)
+    return Placeholder(file, fd, identity) if file and fd is not None and identity else None
 
 
-def write_result(place: JobPlace, text: str) -> None:
-    """Put the result where it is looked for, at once and whole.
+def write_result(
+    place: JobPlace, text: str, placeholder: Optional[Placeholder] = None
+) -> list[str]:
+    """Put the result where it is looked for, at once and whole, and return what to warn of.
 
     The work is done: what goes wrong here becomes a warning, not a failed job.
     """
     file = place.result_file
     if file is None:
-        warn("the result is lost: this process does not look like the driver of a Ray job")
-        return
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+        return ["the result is lost: this process does not look like the driver of a Ray job"]
+    if placeholder:
+        placeholder.let_go()
     try:
-        part.write_bytes(text.encode("utf-8"))
-        os.replace(part, file)  # noqa: PTH105  # Path.replace says less in its errors
-    except OSError as exc:
-        warn(f"the result is lost: it can't be written to {file}: {exc}")
-        part.unlink() if part.exists() else None
+        return _write(file, text.encode("utf-8"), place.mode, placeholder)
+    except Exception as exc:  # noqa: BLE001  # hooks of the action's may raise anything, too
+        return [f"the result is lost: it can't be written to {file}: {exc}"]
 
 
-def warn(text: str) -> None:
-    """Say something in the job's log, in our own name."""
-    sys.stderr.write(f"airflow-synapse: {text}\n")
-    sys.stderr.flush()
+def _write(file: Path, data: bytes, mode: int, placeholder: Optional[Placeholder]) -> list[str]:
+    part = file.with_name(f".airflow-synapse-{urandom(8).hex()}.part")
+    fd = _new_file(part, data, mode)
+    try:
+        warnings = [] if placeholder and placeholder.lies_there() else _make_way(file)
+        rename(part, file)
+        if _identity_of_path(file) != identity_of(fd):
+            warnings.append(f"the result is lost: somebody else has put another file at {file}")
+        return warnings
+    except BaseException:
+        unlink(part)
+        raise
+    finally:
+        close(fd)
+
+
+def _new_file(path: Path, data: bytes, mode: int) -> int:
+    fd = open_fd(path, _NEW_FILE, 0o600)
+    try:
+        write_all(fd, data)
+        if _change_mode:
+            _change_mode(fd, mode)  # whatever umask the action left
+    except BaseException:
+        close(fd)
+        unlink(path)
+        raise
+    return fd
+
+
+def _make_way(file: Path) -> list[str]:
+    # Renamed, it is neither followed nor lost, be it a link, a folder or somebody's file.
+    aside = file.with_name(f"airflow-synapse-aside-{urandom(8).hex()}")
+    try:
+        rename(file, aside)
+    except FileNotFoundError:
+        return []
+    return [f"something that is not of this job lay where its result belongs; it is now {aside}"]
+
+
+def _identity_of_path(path: Path) -> Optional[FileIdentity]:
+    try:
+        status = lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

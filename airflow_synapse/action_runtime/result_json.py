@@ -6,20 +6,29 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import json
 import math
 import os
 import uuid
+import warnings
 from collections import deque
-from collections.abc import Iterable, KeysView, Mapping, Set, ValuesView
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Set, ValuesView
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Optional
+
+from .plain_json import as_it_is, to_json
+from .safe_repr import SafeReprs, type_name
 
 MAX_DEPTH = 100
 MAX_ELEMENTS = 1_000_000
-"""Arrays with more elements are a data set, not a result."""
-MAX_REPR = 1_000
+"""Arrays with more elements are a data set, not a result, and some iterators never end."""
+MAX_REPEATED_VALUES = 2_000_000
+"""A few lists that contain each other many times would become more than memory can hold."""
 MAX_WARNINGS = 20
 _LARGEST_INT_BITS = 10_000  # Python refuses to print integers of more than 4300 digits
+_MAX_NAME = 50
+
+_SIZED = (list, tuple, dict, set, frozenset, deque)
 
 
 def result_text(value: Any) -> tuple[str, list[str]]:
@@ -27,21 +36,22 @@ def result_text(value: Any) -> tuple[str, list[str]]:
 
     Never raises. NaN and infinities become null, as strict readers refuse them.
     """
-    plain = _as_it_is(value)
-    if plain is not None:
-        return f'{{"result": {plain}}}', []
     encoder = _Encoder()
-    text = json.dumps(encoder.encode(value, "result", 0), allow_nan=False)
+    with warnings.catch_warnings(module=warnings):
+        warnings.simplefilter("ignore")  # an action may have turned them into errors
+        text = as_it_is(value) or _after_all(encoder, value)
     return f'{{"result": {text}}}', encoder.told()
 
 
-def _as_it_is(value: Any) -> Optional[str]:  # the fast way for what is JSON already
+def _after_all(encoder: _Encoder, value: Any) -> str:
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode("utf-8")
-        return text if json.loads(text) == value else None
-    except Exception:  # noqa: BLE001  # whatever the value does, the slow way copes with it
-        return None
+        return to_json(encoder.encode(value, "result", 0))
+    except BaseException as exc:  # noqa: BLE001  # out of memory, for one
+        return to_json(encoder.replaced(value, "result", f"encoding raised {type_name(exc)}"))
+
+
+class _TooMuchError(Exception):
+    pass
 
 
 class _Encoder:
@@ -49,13 +59,17 @@ class _Encoder:
         self.warnings: list[str] = []
         self.count = 0
         self.around: set[int] = set()
+        self.seen: dict[int, Any] = {}
+        self.repeated = 0
+        self.copies = 0
+        self.reprs = SafeReprs()
 
     def told(self) -> list[str]:
         more = self.count - len(self.warnings)
         return self.warnings + ([f"{more} more values were replaced"] if more else [])
 
     def encode(self, value: Any, path: str, depth: int) -> Any:
-        if value is None or isinstance(value, bool):
+        if value is None or type(value) is bool:
             return value
         if id(value) in self.around:
             return self.replaced(value, path, "it contains itself")
@@ -64,8 +78,10 @@ class _Encoder:
         self.around.add(id(value))
         try:
             return self._by_kind(value, path, depth)
-        except Exception as exc:  # noqa: BLE001  # its own methods may raise anything
-            return self.replaced(value, path, f"reading it raised {type(exc).__name__}")
+        except _TooMuchError as exc:
+            return self.replaced(value, path, str(exc))
+        except BaseException as exc:  # noqa: BLE001  # its own methods may raise anything
+            return self.replaced(value, path, f"reading it raised {type_name(exc)}")
         finally:
             self.around.discard(id(value))
 
@@ -76,19 +92,38 @@ class _Encoder:
         for looks_like, encode in _LOOKS:
             if looks_like(value):
                 return encode(self, value, path, depth)
-        return self.replaced(value, path, f"JSON can't hold a {_type_name(value)}")
+        return self.replaced(value, path, f"JSON can't hold a {type_name(value)}")
+
+    def snapshot(self, value: Any, items: Iterable[Any]) -> list[Any]:
+        """Return all items at once: a thread of the action may still be at work on them."""
+        limit = max(MAX_ELEMENTS, _true_length(value))
+        found = list(islice(items, limit + 1))
+        if len(found) > limit:
+            raise _TooMuchError(f"it has more than {limit} elements")
+        if not self.copies:  # those were made as we went, and each is met once
+            self._count_if_repeated(value, 1 + len(found))
+        return found
+
+    def _count_if_repeated(self, value: Any, size: int) -> None:
+        if id(value) in self.seen:
+            self.repeated += size
+        if self.repeated > MAX_REPEATED_VALUES:
+            raise _TooMuchError("the same values are in the result many times over")
+        self.seen[id(value)] = value  # held, so that nothing else gets its id
 
     def number(self, value: float, path: str, _depth: int) -> Optional[float]:
-        if math.isfinite(value):
-            return float(value)
-        self.warn(f"{path} is {float(value)!r}, which JSON can't hold; null took its place")
+        plain = float.__float__(value)
+        if math.isfinite(plain):
+            return plain
+        self.warn(f"{path} is {plain!r}, which JSON can't hold; null took its place")
         return None
 
     def integer(self, value: int, path: str, _depth: int) -> Any:
-        if value.bit_length() <= _LARGEST_INT_BITS:
-            return int(value)
-        self.warn(f"{path} is an integer of {value.bit_length()} bits; it became hexadecimal text")
-        return hex(value)
+        plain = int.__index__(value)
+        if _can_be_printed(plain):
+            return plain
+        self.warn(f"{path} is an integer of {plain.bit_length()} bits; it became hexadecimal text")
+        return hex(plain)
 
     def text(self, value: str, path: str, _depth: int) -> str:
         plain = str.__str__(value)
@@ -103,28 +138,37 @@ class _Encoder:
         return self.encode(value.value, path, depth + 1)
 
     def items(self, value: Iterable[Any], path: str, depth: int) -> list[Any]:
-        return [self.encode(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return self._each(self.snapshot(value, value), path, depth)
+
+    def _each(self, items: list[Any], path: str, depth: int) -> list[Any]:
+        return [self.encode(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(items)]
 
     def unordered(self, value: Iterable[Any], path: str, depth: int) -> list[Any]:
+        items = self.snapshot(value, value)
         try:
-            value = sorted(value)
-        except TypeError:
-            value = list(value)
-        return self.items(value, path, depth)
+            items = sorted(items)
+        except Exception:  # noqa: BLE001  # what can't be compared stays in any order
+            return self._each(items, path, depth)
+        return self._each(items, path, depth)
 
     def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        return self._named(self.snapshot(value, value.items()), path, depth)
+
+    def _named(self, items: list[tuple[Any, Any]], path: str, depth: int) -> dict[str, Any]:
         plain: dict[str, Any] = {}
-        for key, item in value.items():
-            name = self._key(key, path, depth)
-            if name in plain:
-                self.warn(f"{path} has two keys {name!r}; one of them got its type added")
-                name = f"{name} ({type(key).__name__})"
-            plain[name] = self.encode(item, f"{path}.{name}", depth + 1)
+        for key, item in items:
+            name = self._free_name(plain, key, path, depth)
+            plain[name] = self.encode(item, f"{path}.{_shown(name)}", depth + 1)
         return plain
 
-    def _key(self, key: Any, path: str, depth: int) -> str:
+    def _free_name(self, taken: dict[str, Any], key: Any, path: str, depth: int) -> str:
         plain = self.encode(key, f"a key of {path}", depth + 1)
-        return plain if isinstance(plain, str) else json.dumps(plain)
+        name = plain if isinstance(plain, str) else to_json(plain)
+        if name in taken:
+            self.warn(f"{path} has two keys {_shown(name)!r}; one of them got its type added")
+        while name in taken:
+            name = f"{name} ({type_name(key)})"
+        return name
 
     def fields(self, value: Any, path: str, depth: int) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(value)]
@@ -134,29 +178,37 @@ class _Encoder:
         names = [field.name for field in type(value).__attrs_attrs__]
         return self._attributes(value, names, path, depth)
 
-    def _attributes(self, value: Any, names: list[str], path: str, depth: int) -> dict[str, Any]:
-        return self.mapping({n: getattr(value, n) for n in names if hasattr(value, n)}, path, depth)
+    def _attributes(
+        self, value: Any, names: Iterable[str], path: str, depth: int
+    ) -> dict[str, Any]:
+        return self._named(self.snapshot(value, _readable(value, names)), path, depth)
 
     def pydantic(self, value: Any, path: str, depth: int) -> Any:
-        try:
-            plain = value.model_dump(mode="json")
-        except Exception:  # noqa: BLE001  # pydantic can't, perhaps we can
-            plain = value.model_dump()
-        return self.encode(plain, path, depth + 1)
+        for given in ({"mode": "json"}, {}):
+            with suppress(Exception):  # what pydantic can't, perhaps we can
+                return self.copy(value.model_dump(**given), path, depth)
+        return self._attributes(value, type(value).model_fields, path, depth)
 
     def pydantic_v1(self, value: Any, path: str, depth: int) -> Any:
-        return self.encode(value.dict(), path, depth + 1)
+        return self.copy(value.dict(), path, depth)
+
+    def copy(self, plain: Any, path: str, depth: int) -> Any:
+        self.copies += 1
+        try:
+            return self.encode(plain, path, depth + 1)
+        finally:
+            self.copies -= 1
 
     def array(self, value: Any, path: str, depth: int) -> Any:
         count = _element_count(value)
         if count > MAX_ELEMENTS:
             return self.replaced(value, path, f"an array of {count} elements is too large")
         plain = value.tolist() if hasattr(value, "tolist") else value.item()
-        return plain if _as_it_is(plain) is not None else self.encode(plain, path, depth + 1)
+        return plain if as_it_is(plain) is not None else self.copy(plain, path, depth)
 
     def replaced(self, value: Any, path: str, why: str) -> str:
         self.warn(f"{path} became text, its repr: {why}")
-        return safe_repr(value)
+        return self.reprs.of(value)
 
     def warn(self, text: str) -> None:
         self.count += 1
@@ -164,19 +216,42 @@ class _Encoder:
             self.warnings.append(text)
 
 
-def safe_repr(value: Any) -> str:
-    """Return its repr, cut if long; something that tells its type if it has none."""
+def _shown(name: str) -> str:
+    short = name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…"
+    return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def _true_length(value: Any) -> int:
+    # Not by its own methods, as a subclass may iterate over anything without end.
+    kind = next((kind for kind in _SIZED if issubclass(type(value), kind)), None)
+    return int(kind.__len__(value)) if kind else 0
+
+
+def _can_be_printed(value: int) -> bool:
+    if value.bit_length() > _LARGEST_INT_BITS:
+        return False
     try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001  # a repr may raise anything
-        text = f"<{_type_name(value)} without a repr>"
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_REPR else f"{text[:MAX_REPR]}…"
+        return bool(str(value))
+    except ValueError:  # an action may have lowered the limit
+        return False
 
 
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+class _Unreadable:
+    def __init__(self, exc: BaseException) -> None:
+        self.exc = exc
+
+    def __repr__(self) -> str:
+        return f"<reading it raised {type_name(self.exc)}>"
+
+
+def _readable(value: Any, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for name in names:
+        try:
+            yield name, getattr(value, name)
+        except AttributeError:
+            continue
+        except Exception as exc:  # noqa: BLE001  # a property may raise anything; the rest counts
+            yield name, _Unreadable(exc)
 
 
 def _element_count(value: Any) -> int:

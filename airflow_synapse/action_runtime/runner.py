@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from .call import Call, RefusedCallError, call_function, load_target, read_call
-from .result_file import JobPlace, find_place, warn, write_result
+from .call import Call, RefusedCallError, call_function, failed, load_target, read_call
+from .job_log import JobLog, drop_broken_output, flush_output
+from .ray_job import leave_own_package_out
+from .result_file import JobPlace, find_place, take_place, write_result
 from .result_json import result_text
 from .synapse import is_synapse_action, run_synapse_action
 
@@ -18,6 +25,9 @@ FAILED = 1
 REFUSED = 2
 
 _HERE = Path(__file__).parent
+_RECURSION_LIMIT = 1_000  # Python's own: enough for us, and not too much for the C stack
+
+_SILENT_SECONDS = 10.0
 
 
 def main() -> int:
@@ -26,22 +36,83 @@ def main() -> int:
     0: its result is written. 1: it raised. 2: it could not be called. An exit that the action
     asks for itself passes through.
     """
-    place, pid = find_place(), os.getpid()
-    _put_plugin_first()
-    try:
-        value = _run(read_call(), place)
-    except RefusedCallError as exc:
-        warn(str(exc))
-        return REFUSED
-    except SystemExit as exc:
-        if not exc.code:
-            _leave_result(place, pid, None)
-        raise
-    except Exception as exc:  # noqa: BLE001  # the door of the job: told in full, exit code 1
-        _show_traceback(exc)
+    log = JobLog()
+    log.show_crashes()
+    atexit.register(drop_broken_output)  # the first to be registered is the last to be called
+    return _Job(log, find_place()).run()
+
+
+class _Job:
+    """This process's job, from before the action's code runs until after it."""
+
+    def __init__(self, log: JobLog, place: JobPlace) -> None:
+        self.log, self.place = log, place
+        self.pid = os.getpid()
+        self.placeholder = take_place(place)
+
+    def run(self) -> int:
+        leave_own_package_out(os.environ)
+        _put_plugin_first()
+        try:
+            value = self._run_action(read_call())
+        except KeyboardInterrupt:  # somebody stops the job
+            raise
+        except BaseException as exc:  # noqa: BLE001  # the door of the job: told, and an exit code
+            value, code = None, self._tell(exc)
+        else:
+            code = SUCCEEDED
+        if os.getpid() == self.pid:  # else a fork of the action came back to us
+            self._leave(value, code)
+            _tell_of_threads(self.log)
+        return code
+
+    def _run_action(self, call: Call) -> Any:
+        target = load_target(call)
+        if is_synapse_action(target):
+            return run_synapse_action(target, call, self.place.job_id)
+        return call_function(target, call)
+
+    def _tell(self, exc: BaseException) -> int:
+        if isinstance(exc, RefusedCallError):
+            self.log.tell(str(exc))
+            return REFUSED
+        if not isinstance(exc, SystemExit):
+            _show_traceback(exc, self.log)
+            return FAILED
+        if not failed(exc):
+            return SUCCEEDED
+        if isinstance(exc.code, int):
+            return exc.code
+        self.log.write(f"{exc.code}\n")
         return FAILED
-    _leave_result(place, pid, value)
-    return SUCCEEDED
+
+    def _leave(self, value: Any, code: int) -> None:
+        self.log.reopen_closed_output()
+        if code != SUCCEEDED:
+            if self.placeholder:
+                self.placeholder.withdraw()
+            return
+        with _recursion_limit(_RECURSION_LIMIT):
+            text, warnings = result_text(value)
+            warnings += write_result(self.place, text, self.placeholder)
+        for warning in warnings:
+            self.log.tell(warning)
+
+
+def _tell_of_threads(log: JobLog) -> None:
+    """Say why the job does not end, if it does not: as ever, Python waits for the action's threads."""
+    main = threading.main_thread()
+    threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
+
+    def tell() -> None:
+        names = ", ".join(repr(thread.name) for thread in threads if thread.is_alive())
+        log.tell(f"the action has ended, and the job waits for threads that it has left: {names}")
+
+    if threads:
+        with suppress(Exception):
+            timer = threading.Timer(_SILENT_SECONDS, tell)
+            timer.daemon = True
+            timer.start()
 
 
 def _put_plugin_first() -> None:
@@ -49,34 +120,41 @@ def _put_plugin_first() -> None:
     sys.path[:] = [folder, *(path for path in sys.path if path not in ("", folder))]
 
 
-def _run(call: Call, place: JobPlace) -> Any:
-    target = load_target(call)
-    if is_synapse_action(target):
-        return run_synapse_action(target, call, place.job_id)
-    return call_function(target, call)
+@contextmanager
+def _recursion_limit(limit: int) -> Iterator[None]:
+    # A lower one breaks our encoder, a higher one lets deep values break the process.
+    earlier = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    yield
+    sys.setrecursionlimit(earlier)
 
 
-def _leave_result(place: JobPlace, pid: int, value: Any) -> None:
-    if os.getpid() != pid:  # a fork of the action came back to us: the result is its parent's
-        return
-    text, warnings = result_text(value)
-    for warning in warnings:
-        warn(warning)
-    write_result(place, text)
+def _show_traceback(exc: BaseException, log: JobLog) -> None:
+    """Show it as Python would, and ourselves where that did not reach the log."""
+    flush_output()
+    rest = _of_the_action(exc.__traceback__)
+    BaseException.with_traceback(exc, rest)  # not the exception's own, which may be frozen
+    if not _hook_shows(exc, log):
+        log.write("".join(traceback.format_exception(type(exc), exc, rest)))
 
 
-def _show_traceback(exc: Exception) -> None:
-    sys.stdout.flush()
-    exc.__traceback__ = _of_the_action(exc.__traceback__)
-    sys.excepthook(type(exc), exc, exc.__traceback__)
-    sys.stderr.flush()
+def _hook_shows(exc: BaseException, log: JobLog) -> bool:
+    before = log.size()
+    try:
+        if sys.excepthook is sys.__excepthook__ and sys.stderr is not log.stream:
+            return False
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+    except BaseException:  # noqa: BLE001  # a hook of the action's may raise anything
+        return False
+    flush_output()
+    return before is None or before != log.size()
 
 
-def _of_the_action(traceback: Optional[TracebackType]) -> Optional[TracebackType]:
+def _of_the_action(trace: Optional[TracebackType]) -> Optional[TracebackType]:
     # What comes after the last frame of ours; all of it, if nothing does.
-    rest, step = traceback, traceback
+    rest, step = trace, trace
     while step is not None:
         if Path(step.tb_frame.f_code.co_filename).parent == _HERE:
             rest = step.tb_next
         step = step.tb_next
-    return rest or traceback
+    return rest or trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -55,11 +56,14 @@ def _params_in_environment(params: str) -> Iterator[None]:
         yield
         return
     os.environ.pop("SYNAPSE_ACTION_PARAMS", None)
-    with tempfile.TemporaryDirectory(prefix="synapse-params-") as folder:
+    folder = tempfile.mkdtemp(prefix="synapse-params-")
+    try:
         file = Path(folder, "params.json")
         file.write_text(params, encoding="ascii")
         os.environ["SYNAPSE_ACTION_PARAMS_FILE"] = str(file)
         yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # an error would cost the action's result
 
 
 def _is_about_params(exc: ValueError, action: Any) -> bool:

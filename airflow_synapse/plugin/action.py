@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import posixpath
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from airflow_synapse.exceptions import (
     PluginManifestError,
     PluginRequirementsError,
 )
+from airflow_synapse.plugin.env_vars import NAME_RULE, check_values, is_name
 from airflow_synapse.plugin.manifest import (
     DEFAULT_WHEELS_DIR,
     PACKAGE_MANAGERS,
@@ -25,8 +25,9 @@ from airflow_synapse.plugin.manifest import (
     action_from_entrypoint,
     scalar_text,
 )
-from airflow_synapse.plugin.requirements import read_requirements
-from airflow_synapse.plugin.wheels import WORKING_DIR, find_wheels, wheel_lines
+from airflow_synapse.plugin.requirements import read_requirements, want_hashes
+from airflow_synapse.plugin.uploaded_paths import uploaded_paths
+from airflow_synapse.plugin.wheels import find_wheels, wheel_lines
 
 RUNTIME_MODULE = "airflow_synapse_action_runtime"
 RUNTIME_ENTRYPOINT = f"python -m {RUNTIME_MODULE}"
@@ -108,16 +109,23 @@ def build_runtime_env(
     folder = manifest.folder if manifest else None
     manager = _package_manager(manifest, package_manager)
     generated: dict[str, Any] = {"working_dir": str(folder)} if folder else {}
-    lines = _lines(folder, requirements_file, _wheels_dir(manifest, wheels_dir))
-    lines += requirements
+    lines = [*_lines(folder, requirements_file), *requirements]
+    if folder:
+        wheels = find_wheels(folder, _wheels_dir(manifest, wheels_dir))
+        is_hashed = want_hashes(lines, manager=manager)
+        lines += wheel_lines(wheels, hashed_in=folder if is_hashed else None)
     if lines:
         options = _options(manifest, manager, package_manager_options)
         generated[manager] = {"packages": lines, **options}
     if manifest and manifest.env:
         generated["env_vars"] = dict(manifest.env)
-    own = _readable(manifest.runtime_env, folder) if manifest else {}
-    given = _readable(runtime_env or {}, folder)
-    return generated, own, {"env_vars": _env_vars(env)} if env else {}, given
+    own = manifest.runtime_env if manifest else {}
+    return (
+        generated,
+        readable_runtime_env(own, folder, is_of_manifest=True),
+        {"env_vars": _env_vars(env)} if env else {},
+        readable_runtime_env(runtime_env or {}, folder),
+    )
 
 
 def _package_manager(manifest: PluginManifest | None, given: str | None) -> str:
@@ -154,13 +162,9 @@ def _options(
     return {key: list(dict.fromkeys([*defaults, *options]))} if options else {}
 
 
-def _lines(folder: Path | None, requirements_file: Path | str | None, wheels: str) -> list[str]:
+def _lines(folder: Path | None, requirements_file: Path | str | None) -> tuple[str, ...]:
     file = _requirements_path(folder, requirements_file)
-    lines = list(read_requirements(file, plugin_root=folder)) if file else []
-    if folder:
-        lines += wheel_lines(find_wheels(folder, wheels))
-        lines += _content_line(folder, lines)
-    return lines
+    return read_requirements(file, plugin_root=folder) if file else ()
 
 
 def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | None:
@@ -178,71 +182,79 @@ def _requirements_path(folder: Path | None, given: Path | str | None) -> Path | 
     return found
 
 
-def _readable(runtime_env: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    # Ray would look a requirements file up on the head node, so it is read here. Ray takes only
-    # strings as env_vars, so numbers and bools become text.
+def readable_runtime_env(
+    runtime_env: Any, folder: Path | None, *, is_of_manifest: bool = False
+) -> dict[str, Any]:
+    """Return a runtime_env as Ray takes it, with its local files read or found.
+
+    A requirements file, which Ray would look up on the cluster's head node, is read here, and
+    numbers and bools among the env_vars become text.
+
+    :param folder: The plugin folder, where relative paths are looked up first.
+    :param is_of_manifest: Whether they are looked up nowhere else.
+    :raises PluginManifestError: if a requirements file can't be used.
+    """
+    if not isinstance(runtime_env, Mapping):
+        return runtime_env  # type: ignore[no-any-return]  # who merges it tells what it is
     plain = dict(runtime_env)
     for key in PACKAGE_MANAGERS:
-        if isinstance(plain.get(key), str):
-            plain[key] = {"packages": _lines_of_named(folder, plain[key])}
+        if (name := _named_file(plain.get(key), is_pip=key == "pip")) is not None:
+            rest = plain[key] if isinstance(plain[key], Mapping) else {}
+            plain[key] = {**rest, "packages": _lines_of_named(folder, name)}
     if isinstance(plain.get("env_vars"), Mapping):
         plain["env_vars"] = {
             name: scalar_text(value) if isinstance(value, (int, float)) else value
             for name, value in plain["env_vars"].items()
         }
+    if isinstance(plain.get("py_modules"), (list, tuple)):
+        modules = plain["py_modules"]
+        plain["py_modules"] = [_located(path, folder, is_of_manifest) for path in modules]
+    if str(plain.get("conda")).endswith((".yaml", ".yml")):
+        plain["conda"] = _located(plain["conda"], folder, is_of_manifest)
+    if is_of_manifest and "working_dir" in plain:
+        plain["working_dir"] = _located(plain["working_dir"], folder, is_of_manifest)
     return plain
 
 
+def _named_file(given: Any, *, is_pip: bool) -> str | None:
+    """Return the requirements file that a ``pip`` or ``uv`` field names, if it names one."""
+    packages = given.get("packages") if is_pip and isinstance(given, Mapping) else given
+    return str(packages) if isinstance(packages, (str, os.PathLike)) else None
+
+
+def _located(path: Any, folder: Path | None, is_of_manifest: bool) -> Any:  # noqa: FBT001  # handed on
+    if folder is None or not isinstance(path, (str, Path)) or "://" in str(path) or not str(path):
+        return path
+    place = folder / Path(path).expanduser()
+    return str(place.absolute()) if is_of_manifest or place.exists() else path
+
+
 def _lines_of_named(folder: Path | None, name: str) -> list[str]:
-    path = _requirements_path(folder, name)
-    return list(read_requirements(path, plugin_root=folder)) if path else []
+    return list(_lines(folder, name))
 
 
 def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
     for name, value in env.items():
+        if not is_name(name):
+            raise PluginManifestError(
+                path=f"env.{name}", reason="shells drop a variable of this name", hint=NAME_RULE
+            )
         if not isinstance(value, (str, int, float, type(None))):
             raise PluginManifestError(
                 path=f"env.{name}", reason=f"{type(value).__name__} is not a type for env values"
             )
-    return {str(name): scalar_text(value) for name, value in env.items()}
-
-
-def _content_line(folder: Path, lines: list[str]) -> list[str]:
-    # Ray reuses an installed environment while its lines stay the same, and a rebuilt wheel keeps
-    # its name. A comment that changes with the files makes Ray install again.
-    named = sorted({path for line in lines for path in _referenced_paths(line)})
-    if not named:
-        return []
-    digest = hashlib.sha256()
-    for file in (file for path in named for file in _files_below(folder / path)):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return [f"# local files: sha256 {digest.hexdigest()[:16]}"]
+    texts = {name: scalar_text(value) for name, value in env.items()}
+    check_values(texts)
+    return texts
 
 
 def needed_files(runtime_env: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the paths that its pip or uv lines install from the plugin folder, relative to it.
 
-    The package must include them whatever ``.gitignore`` says, because the cluster installs them.
+    The package must include them whatever ``.gitignore`` says, because the cluster installs them. "" is the
+    folder itself.
     """
     lists = [runtime_env[key]["packages"] for key in PACKAGE_MANAGERS if runtime_env.get(key)]
-    paths = (path for lines in lists for line in lines for path in _referenced_paths(line))
-    return tuple(dict.fromkeys(path for path in paths if path))
-
-
-def _referenced_paths(line: str) -> list[str]:
-    if line.startswith("#"):
-        return []
-    return re.findall(re.escape(WORKING_DIR) + r"/?([^\s;\[#'\"]*)", line)
-
-
-def _files_below(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for here, folders, names in os.walk(path):
-        folders[:] = sorted(f for f in folders if f not in _NO_CONTENT)
-        yield from (Path(here, name) for name in sorted(names) if Path(here, name).is_file())
-
-
-_NO_CONTENT = frozenset({".git", ".venv", "venv", "__pycache__"})
+    named = (path for lines in lists for line in lines for path in uploaded_paths(line))
+    paths = (posixpath.normpath(path) for path in named)
+    return tuple(dict.fromkeys("" if path == "." else path for path in paths))

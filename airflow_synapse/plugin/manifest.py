@@ -11,6 +11,7 @@ import yaml
 
 from airflow_synapse.exceptions import ActionNotFoundError, PluginManifestError
 from airflow_synapse.plugin.entrypoints import parse_entrypoint
+from airflow_synapse.plugin.env_vars import NAME_RULE, check_values, is_name
 
 MANIFEST_NAME = "config.yaml"
 PACKAGE_MANAGERS = ("pip", "uv")
@@ -48,6 +49,7 @@ class PluginManifest:
     :param package_manager: "pip", "uv" or None.
     :param package_manager_options: Options for the install command, or fields of Ray's pip or uv.
     :param wheels_dir: The folder of its wheels, relative to the plugin folder.
+    :param include: Patterns of files to send although they look like secrets.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class PluginManifest:
     package_manager: str | None = None
     package_manager_options: tuple[str, ...] | Mapping[str, Any] = ()
     wheels_dir: str = DEFAULT_WHEELS_DIR
+    include: tuple[str, ...] = ()
 
     def action(self, name: str) -> PluginAction:
         """Return the action of this name.
@@ -97,6 +100,7 @@ def load_manifest(folder: Path | str) -> PluginManifest:
         package_manager=_package_manager(reader),
         package_manager_options=_package_manager_options(reader),
         wheels_dir=reader.get("wheels_dir", str, "a string") or DEFAULT_WHEELS_DIR,
+        include=_texts(reader, "include", reader.get("include", list, "a list of patterns")),
     )
 
 
@@ -251,14 +255,15 @@ def _env(reader: _Reader) -> dict[str, str]:
     raw = written if isinstance(written, dict) else {}
     plain = {}
     for name, value in env.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        if not is_name(name):
             raise reader.error(
                 f"env.{name} is not a valid name for an environment variable",
-                "If YAML reads it as another type, put it in quotes.",
+                f"{NAME_RULE} If YAML reads it as another type, put it in quotes.",
             )
         if isinstance(value, (dict, list)):
             raise reader.error(f"env.{name} is a {_kind(value)}, not a string or a number")
         plain[name] = scalar_text(value, raw.get(name))
+    check_values(plain, path=str(reader.path))
     return plain
 
 
@@ -274,9 +279,13 @@ def _package_manager_options(reader: _Reader) -> tuple[str, ...] | Mapping[str, 
     given = reader.get(key, (list, dict), "a list or a mapping")
     if isinstance(given, dict):
         return given
-    for index, option in enumerate(given or ()):
-        if not isinstance(option, str):
-            raise reader.error(f"{key}[{index}] is {_short(option)}, not a string")
+    return _texts(reader, key, given)
+
+
+def _texts(reader: _Reader, key: str, given: list[Any] | None) -> tuple[str, ...]:
+    for index, text in enumerate(given or ()):
+        if not isinstance(text, str):
+            raise reader.error(f"{key}[{index}] is {_short(text)}, not a string")
     return tuple(given or ())
 
 

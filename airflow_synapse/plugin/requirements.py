@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,10 +29,16 @@ from airflow_synapse.plugin.requirement_lines import (
     split_options,
     without_credentials,
 )
-from airflow_synapse.plugin.wheels import WORKING_DIR
+from airflow_synapse.plugin.uploaded_paths import (
+    WORKING_DIR,
+    uploaded_path,
+    uploaded_paths,
+    uploaded_url,
+)
 
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz", ".txz")
 _URL = re.compile(r"((git|hg|svn|bzr)\+[a-z]+|https?|ftp|file):", re.IGNORECASE)
+_VCS_URL = re.compile(r"(git|hg|svn|bzr)\+[a-z]+:", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
 
 
@@ -52,7 +58,7 @@ def read_requirements(path: Path | str, *, plugin_root: Path | str | None) -> tu
 class _File:
     path: Path
     root: Path | None
-    comes_from: tuple[Path, ...]
+    comes_from: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         for line in join_lines(read_text(self.path)):
@@ -78,23 +84,34 @@ class _File:
         if name == "--requirement" and not _is_elsewhere(value):
             yield from self._nested(value).lines()
         elif name == "--constraint" and not _is_elsewhere(value):
-            yield render_option(name, self._uploaded(self._beside(value)))
+            yield render_option(name, uploaded_path(self._uploaded(self._beside(value))))
         elif name == "--editable":
-            # A normal install, because an editable one would outlive the uploaded folder.
-            is_url = _URL.match(value) and not value.lower().startswith("file:")
-            yield render_option(name, value) if is_url else self._requirement(value)
+            yield self._editable(value)
         elif name == "--find-links" and not _is_elsewhere(value):
             is_of_cluster = _local_path(value).is_absolute() and not self._inside(Path(value))
             yield render_option(
-                name, value if is_of_cluster else self._uploaded(self._beside(value))
+                name, value if is_of_cluster else uploaded_path(self._uploaded(self._beside(value)))
             )
         else:
             yield render_option(name, value)
 
+    def _editable(self, value: str) -> str:
+        if _VCS_URL.match(value):
+            return render_option("--editable", value)
+        if value.startswith("${"):
+            return self._requirement(value)
+        target, marker = _split_marker(value)
+        if _is_elsewhere(target) or not self._found(_split_extras(target)[0]).is_dir():
+            raise BadLineError(
+                "only a folder with a project, or a URL such as git+https://…, can be editable"
+            )
+        # Installed as it is uploaded: an editable install would outlive the folder it is in.
+        return self._local_requirement(target) + marker
+
     def _nested(self, name: str) -> _File:
         path = self._beside(name)
-        around = (*self.comes_from, self.path.resolve())
-        if path.resolve() in around:
+        around = (*self.comes_from, os.path.realpath(self.path))  # resolve() raises on a loop
+        if os.path.realpath(path) in around:
             raise BadLineError("the file includes itself")
         return _File(path, self.root, around)
 
@@ -114,16 +131,23 @@ class _File:
 
     def _local_requirement(self, target: str) -> str:
         name, extras = _split_extras(target)
-        path = _local_path(name)
-        if not path.is_absolute():
-            candidates = [self.root / path] if self.root else []
-            candidates.append(self.path.parent / path)
-            path = next((c for c in candidates if c.exists()), candidates[0])
+        path = self._found(name)
         if path.is_dir() and not any((path / f).is_file() for f in ("pyproject.toml", "setup.py")):
             raise BadLineError(
                 f"{path} can't be installed: it has neither pyproject.toml nor setup.py"
             )
-        return self._uploaded(path) + extras
+        inside = self._uploaded(path)
+        if extras and inside != ".":  # pip wants a path for them
+            return f"{WORKING_DIR}/{inside}{extras}"
+        return uploaded_path(inside) + extras
+
+    def _found(self, name: str) -> Path:
+        path = _local_path(name)
+        if path.is_absolute():
+            return path
+        candidates = [self.root / path] if self.root else []
+        candidates.append(self.path.parent / path)
+        return next((c for c in candidates if c.exists()), candidates[0])
 
     def _named_requirement(self, text: str) -> str:
         try:
@@ -133,10 +157,10 @@ class _File:
         url = requirement.url or ""
         if not url.lower().startswith("file:"):
             return text
-        uploaded = self._uploaded(_local_path(url))
+        uploaded = uploaded_url(self._uploaded(_local_path(url)))
         marker = f" ; {requirement.marker}" if requirement.marker else ""
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-        return f"{requirement.name}{extras} @ file://{uploaded}{marker}"
+        return f"{requirement.name}{extras} @ {uploaded}{marker}"
 
     def _uploaded(self, path: Path) -> str:
         if not path.exists():
@@ -147,7 +171,7 @@ class _File:
                 f"{path} is not inside the plugin folder",
                 "Only the plugin folder is uploaded: put the file into it.",
             )
-        return WORKING_DIR if inside == "." else f"{WORKING_DIR}/{inside}"
+        return inside
 
     def _inside(self, path: Path) -> str | None:
         # The path as written comes first, because packing follows links inside the folder.
@@ -156,6 +180,88 @@ class _File:
                 if place.is_relative_to(root):
                     return place.relative_to(root).as_posix()
         return None
+
+
+def check_lines(lines: Sequence[str], *, manager: str) -> None:
+    """See that lines from all sources can be installed on a cluster, and together.
+
+    :param manager: pip, which wants a hash for all of them or for none, or uv, which checks those
+        that there are.
+    :raises PluginRequirementsError: naming the lines that it would refuse.
+    """
+    for line in lines:
+        if path := _relative_path(line):
+            raise PluginRequirementsError(
+                path="requirements",
+                reason=f"{path!r} is a path of this machine, where the cluster does not look",
+                hint="Name it in a requirements file of the plugin, whose paths are rewritten.",
+            )
+    _check_hashes(lines, manager)
+
+
+def _relative_path(line: str) -> str:
+    """Return the relative path that a line names; files of the plugin have been rewritten."""
+    try:
+        requirement, options = split_options(line.strip())
+        given = parse_options(options, of_requirement=bool(requirement))
+        values = [value for name, value in given if name in _PATH_OPTIONS and not requirement]
+        target, _ = _split_marker(requirement)
+    except BadLineError:  # for pip to tell
+        return ""
+    if _looks_like_path(target):
+        values.append(target)
+    return next((v for v in values if not (_URL.match(v) or v.startswith(("/", "${")))), "")
+
+
+_PATH_OPTIONS = ("--requirement", "--constraint", "--find-links", "--editable")
+
+
+def want_hashes(lines: Sequence[str], *, manager: str) -> bool:
+    """Return whether each line needs a hash: if one asks for it, and for pip if one has some."""
+    if any(line.startswith("--require-hashes") for line in lines):
+        return True
+    return manager == "pip" and any(_HASH.search(line) for line in lines)
+
+
+def _check_hashes(lines: Sequence[str], manager: str) -> None:
+    if not want_hashes(lines, manager=manager):
+        return
+    requirements = [
+        line
+        for line in lines
+        if not line.lstrip().startswith(("-", "#")) or line.startswith("--editable")
+    ]
+    bare = [line for line in requirements if not _HASH.search(line)]
+    loose = [line for line in requirements if _HASH.search(line) and not _is_pinned(line)]
+    if not bare and not loose:
+        return
+    problem = "have no hash" if bare else "are not pinned with =="
+    named = ", ".join(_shown(line) for line in (bare or loose)[:5])
+    raise PluginRequirementsError(
+        path="requirements",
+        reason=f"some lines have hashes or ask for them, so {manager} refuses those that {problem}: "
+        f"{named}",
+        hint="Leave the hashes out (uv export --no-hashes), or have each line pinned and hashed."
+        + ("" if manager == "uv" else " With package_manager uv, a mixture is installed."),
+    )
+
+
+_HASH = re.compile(r"\s--hash[=\s]")
+
+
+def _is_pinned(line: str) -> bool:
+    try:
+        requirement = Requirement(split_options(line)[0])
+    except (InvalidRequirement, BadLineError):  # a path or a URL
+        return True
+    operators = [specifier.operator for specifier in requirement.specifier]
+    return requirement.url is not None or operators in (["=="], ["==="])
+
+
+def _shown(line: str) -> str:
+    paths = [path or "the plugin itself" for path in uploaded_paths(line)]
+    requirement = line if line.startswith("-") else split_options(line)[0]
+    return paths[0] if paths else without_credentials(requirement)
 
 
 def _is_elsewhere(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,9 +12,9 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from airflow_synapse.exceptions import PluginManifestError
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
+from airflow_synapse.plugin.uploaded_paths import uploaded_path
 
-WORKING_DIR = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
-"""Where Ray unpacks the plugin folder on a node. Ray expands it there while it installs packages."""
+_CHUNK = 1024 * 1024
 
 
 def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str, ...]:
@@ -43,24 +44,41 @@ def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str
     return tuple(wheel.relative_to(root).as_posix() for wheel in found)
 
 
-def wheel_lines(wheels: Iterable[str]) -> tuple[str, ...]:
+def wheel_lines(wheels: Iterable[str], *, hashed_in: Path | None = None) -> tuple[str, ...]:
     """Return the requirement lines that install these wheels from the uploaded folder.
 
     A distribution with one wheel is named by its path. If it has several wheels (for other Pythons or
     platforms), pip chooses, because naming an incompatible wheel would be an error.
+
+    :param hashed_in: The plugin folder, if each line needs the hashes of its wheels.
+    :raises PluginManifestError: if a wheel that needs a hash can't be read.
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for wheel in wheels:
         by_name[_name_and_version(Path(wheel))[0]].append(Path(wheel))
     lines: list[str] = []
     for name, paths in sorted(by_name.items()):
+        hashes = "".join(f" --hash=sha256:{_sha256(hashed_in / p)}" for p in paths if hashed_in)
         if len(paths) == 1:
-            lines.append(f"{WORKING_DIR}/{paths[0].as_posix()}")
+            lines.append(uploaded_path(paths[0].as_posix()) + hashes)
             continue
         versions = {_name_and_version(path)[1] for path in paths}
-        lines.append(f"--find-links {WORKING_DIR}/{paths[0].parent.as_posix()}")
-        lines.append(f"{name}=={versions.pop()}" if len(versions) == 1 else name)
+        lines.append(f"--find-links {uploaded_path(paths[0].parent.as_posix())}")
+        lines.append((f"{name}=={versions.pop()}" if len(versions) == 1 else name) + hashes)
     return tuple(dict.fromkeys(lines))
+
+
+def _sha256(wheel: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with wheel.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as exc:
+        raise PluginManifestError(
+            path=str(wheel), reason=f"it can't be read: {exc.strerror}"
+        ) from exc
+    return digest.hexdigest()
 
 
 def _name_and_version(wheel: Path) -> tuple[str, str]:

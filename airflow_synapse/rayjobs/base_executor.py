@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from anyio import fail_after
 
 from airflow_synapse.exceptions import (
-    ExecutionError,
     RayClusterUnreachableError,
     RayJobTimeoutError,
     RayLogNotFoundError,
@@ -25,9 +24,9 @@ from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.job import stopping
-from airflow_synapse.rayjobs.job.failures import not_ended
+from airflow_synapse.rayjobs.job.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job.outcome import Outcome
-from airflow_synapse.rayjobs.job.results import read_result
+from airflow_synapse.rayjobs.job.results import no_result, read_result
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog, outlast
@@ -201,22 +200,21 @@ class BaseRayExecutor(ABC):
     def get_result(self, job_id: str) -> Any:
         """Return what the job's action returned.
 
-        :raises ExecutionError: if there is no result, because the job still runs, failed, or runs no plugin
-            action.
+        :raises RayJobFailedError: if the job FAILED.
+        :raises RayJobStoppedError: if it was STOPPED.
+        :raises ExecutionError: if it has no result, because it still runs or runs no plugin action, or
+            because the result is gone.
         """
 
         async def read(api: JobsApi) -> Any:
             info = await api.get_info(job_id)
+            error = error_of(info, cluster=self.cluster.address)
+            if error is not None:
+                raise error
             try:
                 return (await read_result(api, info) or {})["result"]
             except RayLogNotFoundError as exc:
-                raise ExecutionError(
-                    job_id=job_id,
-                    cluster=self.cluster.address,
-                    status=info.status,
-                    reason=f"is {info.status} and has left no result ({exc.reason})",
-                    hint="Only a plugin action that SUCCEEDED leaves a result, on the job's node.",
-                ) from exc
+                raise no_result(info, exc, cluster=self.cluster.address) from exc
 
         return self._call(read)
 

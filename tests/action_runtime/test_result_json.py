@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
 import enum
+import itertools
 import json
 import pathlib
+import signal
+import sys
+import tracemalloc
 import uuid
 from types import MappingProxyType, SimpleNamespace
 
@@ -16,7 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_synapse.action_runtime import plain_json, result_json, safe_repr
 from airflow_synapse.action_runtime.result_json import MAX_WARNINGS, result_text
+from airflow_synapse.action_runtime.safe_repr import SafeReprs
 
 
 def converted(value):
@@ -224,6 +231,289 @@ def test_pydantic_models_become_objects():
     found, _ = converted([New(at=dt.date(2024, 1, 2)), Old(path="/a")])
 
     assert found == [{"at": "2024-01-02", "raw": "b'\\xff'"}, {"path": "/a"}]
+
+
+class Odd:
+    """Its repr does what it is given."""
+
+    def __init__(self, deed):
+        self.deed = deed
+
+    def __repr__(self):
+        return self.deed()
+
+
+def end():
+    raise SystemExit(3)
+
+
+def work_for_ever():
+    while True:
+        pass
+
+
+def resist():
+    with contextlib.suppress(BaseException):
+        work_for_ever()
+    work_for_ever()
+
+
+@pytest.mark.parametrize("deed", [end, lambda: 7, lambda: 1 / 0, lambda: repr(Odd(end))])
+def test_repr_that_fails_does_not_cost_the_rest(deed):
+    """Whatever it raises, the process and the other values are none of its business."""
+    found, _ = converted([Odd(deed), 1])
+
+    assert found[0].endswith("Odd without a repr>")
+    assert found[1] == 1
+
+
+@pytest.mark.parametrize("deed", [work_for_ever, resist])
+def test_repr_that_never_ends_is_interrupted(monkeypatch, deed):
+    """Once for all values, and the alarm of somebody else goes on."""
+    monkeypatch.setattr(safe_repr, "_AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(SafeReprs.__init__, "__defaults__", (0.05,))
+    signal.setitimer(signal.ITIMER_REAL, 600)
+
+    found, warnings = converted([Odd(deed)] * 1000 + [1, Odd(lambda: "late")])
+
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    assert 500 < left < 600
+    assert found[1000] == 1
+    assert all(text.endswith("Odd without a repr>") for text in found[:1000] + found[1001:])
+    assert len(warnings) == MAX_WARNINGS + 1
+
+
+def test_huge_repr_is_cut_before_it_is_copied():
+    """Of bytes, it is four times as long as what they hold."""
+    value = bytes(2_000_000)
+    tracemalloc.start()
+
+    found, _ = converted([value, Odd(lambda: "x" * 5_000)])
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [len(text) for text in found] == [1_001, 1_001]
+    assert peak < 1_000_000
+
+
+class EndlessList(list):
+    def __iter__(self):
+        return itertools.count()
+
+
+class EndlessDict(dict):
+    def items(self):
+        return ((n, n) for n in itertools.count())
+
+
+class EndlessMapping(collections.abc.Mapping):
+    __getitem__ = __len__ = None
+
+    def __iter__(self):
+        return itertools.count()
+
+    def items(self):
+        return ((n, n) for n in itertools.count())
+
+
+@pytest.mark.parametrize("kind", [EndlessList, EndlessDict, EndlessMapping, lambda: range(10**13)])
+def test_container_without_end_is_replaced(monkeypatch, kind):
+    """Its length is not believed: it may say anything."""
+    value = kind()
+    monkeypatch.setattr(result_json, "MAX_ELEMENTS", 1_000)
+
+    found, warnings = converted({"odd": value, "even": 2})
+
+    assert found["odd"] == repr(value)
+    assert found["even"] == 2
+    assert "more than 1000 elements" in warnings[0]
+
+
+def test_long_list_is_kept_whole(monkeypatch):
+    """Lists are as long as they are, however many of their values are odd."""
+    monkeypatch.setattr(result_json, "MAX_ELEMENTS", 10)
+
+    found, _ = converted([{1}] * 1_000)
+
+    assert found == [[1]] * 1_000
+
+
+@pytest.mark.parametrize("innermost", ["x", float("nan")])
+def test_lists_that_contain_each_other_many_times_are_cut(monkeypatch, innermost):
+    """Thirty lists can stand for a billion values."""
+    monkeypatch.setattr(plain_json, "MAX_PLAIN_VALUES", 1_000)
+    monkeypatch.setattr(result_json, "MAX_REPEATED_VALUES", 1_000)
+    value = [innermost]
+    for _ in range(30):
+        value = [value, value]
+
+    text, warnings = result_text(value)
+
+    assert len(text) < 100_000
+    assert warnings[-1].endswith("more values were replaced")
+
+
+def test_values_that_are_shared_are_repeated():
+    """JSON has no references."""
+    shared = {"at": {1}}
+
+    assert converted([shared, shared]) == ([{"at": [1]}] * 2, [])
+
+
+@dataclasses.dataclass
+class Node:
+    neighbours: list = dataclasses.field(default_factory=list)
+
+    def __repr__(self):
+        return "Node"
+
+
+def test_graph_whose_nodes_know_each_other_ends(monkeypatch):
+    """The number of ways through it has no limit."""
+    monkeypatch.setattr(result_json, "MAX_REPEATED_VALUES", 1_000)
+    nodes = [Node() for _ in range(30)]
+    for node in nodes:
+        node.neighbours.extend(nodes)
+
+    found, warnings = converted(nodes)
+
+    assert len(found) == 30
+    assert "it contains itself" in warnings[0]
+
+
+class Lazy:
+    """Raises for whatever it is asked."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError
+
+
+class NamelessType(type):
+    __module__ = __name__ = property(lambda self: 1 / 0)
+
+
+class Nameless(metaclass=NamelessType):
+    pass
+
+
+class Number(int):
+    __int__ = __index__ = bit_length = None
+
+
+class Text(str):
+    __str__ = encode = None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [([Number(5)], [5]), ([Text("x")], ["x"]), ({Text("a"): Number(1)}, {"a": 1})],
+)
+def test_subclasses_of_plain_types_are_read_without_their_own_methods(value, expected):
+    """What they hold is known."""
+    assert converted(value) == (expected, [])
+
+
+@pytest.mark.parametrize("kind", [Lazy, Nameless], ids=["lazy", "nameless"])
+def test_object_that_can_not_be_looked_at_is_replaced(kind):
+    """Neither its class nor the class's name can be asked for."""
+    found, warnings = converted([kind(), 1])
+
+    assert found[1] == 1
+    assert len(warnings) == 1
+
+
+class Incomparable:
+    def __lt__(self, other):
+        raise ValueError
+
+    def __repr__(self):
+        return "incomparable"
+
+
+def test_set_that_can_not_be_sorted_is_a_list_all_the_same():
+    """Whatever its comparison raises."""
+    found, _ = converted({Incomparable(), Incomparable()})
+
+    assert found == ["incomparable"] * 2
+
+
+@dataclasses.dataclass
+class HalfReadable:
+    good: int = 1
+    bad: int = 2
+
+    def __getattribute__(self, name):
+        if name == "bad":
+            raise RuntimeError
+        return super().__getattribute__(name)
+
+
+def test_field_that_raises_does_not_cost_the_others():
+    """Only what can't be read is replaced."""
+    found, warnings = converted(HalfReadable())
+
+    assert found == {"good": 1, "bad": "<reading it raised RuntimeError>"}
+    assert "result.bad became text" in warnings[0]
+
+
+def test_no_key_is_lost():
+    """However many keys have the same text."""
+    found, _ = converted({1: "a", "1": "b", "1 (str)": "c", b"x": 1, "b'x'": 2})
+
+    assert sorted(map(str, found.values())) == ["1", "2", "a", "b", "c"]
+
+
+def test_warning_is_one_short_line():
+    """Keys may be long and hold anything."""
+    _, warnings = converted({"k" * 10_000: {"line\n\x1b[31mé": {1j}}})
+
+    assert len(warnings[0]) < 200
+    assert warnings[0].isprintable()
+
+
+@pytest.mark.skipif(not hasattr(sys, "set_int_max_str_digits"), reason="this Python has no limit")
+def test_integer_that_python_refuses_to_print_is_hexadecimal():
+    """An action may have lowered the limit."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        text, _ = result_text([10**1_000])
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+    assert json.loads(text) == {"result": [hex(10**1_000)]}
+
+
+def test_value_that_changes_meanwhile_is_whole():
+    """A thread of the action may be at work on it still."""
+    value = {f"k{n}": {n} for n in range(1_000)}
+    value["k500"] = Odd(lambda: value.update(new=1) or "changed")
+
+    found, _ = converted(value)
+
+    assert len(found) == 1_000
+    assert found["k999"] == [999]
+
+
+def test_pydantic_model_that_can_not_be_dumped_is_read_by_its_fields():
+    """Its serializers may raise, and models may contain each other."""
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):
+        n: int = 1
+        other: object = None
+
+        @pydantic.field_serializer("n")
+        def serialize(self, _):
+            raise RuntimeError
+
+    model = Model()
+    model.other = [model]
+
+    found, _ = converted(model)
+
+    assert found["n"] == 1
 
 
 ANYTHING = st.recursive(

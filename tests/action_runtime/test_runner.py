@@ -206,15 +206,13 @@ def test_process_that_is_no_driver_says_that_the_result_is_lost(run_job):
     assert not job.result_file.exists()
 
 
-def test_result_that_can_not_be_written_does_not_fail_the_job(run_job, tmp_path):
-    """A folder in its place stands for any trouble of the disk."""
-    (tmp_path / "logs" / "airflow-synapse-result-dag.task.x-1.json" / "x").mkdir(parents=True)
-
-    job = run_job("def run(): return 1")
+def test_result_that_can_not_be_written_does_not_fail_the_job(run_job):
+    """A name that is too long stands for any trouble of the disk."""
+    job = run_job("def run(): return 1", log_name=f"job-driver-{'x' * 235}.log")
 
     assert job.exit_code == 0
-    assert "can't be written to" in job.log
-    assert not list((tmp_path / "logs").glob(".*.part"))
+    assert "the result is lost: it can't be written to" in job.log
+    assert [path.suffix for path in job.result_file.parent.iterdir()] == [".log"]
 
 
 def test_fork_that_returns_into_the_runtime_leaves_no_result(run_job):

@@ -192,7 +192,7 @@ def test_failed_action_tells_why(dashboard: Dashboard, plugin: RayJobExecutor) -
     assert caught.value.status == "FAILED"
     assert caught.value.exit_code == 1
     assert caught.value.last_lines[-1] == "ValueError: this is the reason"
-    with pytest.raises(ExecutionError, match=r"FAILED and has left no result") as without_result:
+    with pytest.raises(RayJobEntrypointError, match="exit code 1") as without_result:
         plugin.get_result(job_id)
     assert without_result.value.job_id == job_id
 

@@ -164,6 +164,20 @@ def own_arguments(*kinds: type) -> set[str]:
     return {name for kind in kinds for name in arguments(kind)} - theirs - {"self", "kwargs"}
 
 
+@each_page
+def test_no_page_installs_what_is_not_published(page: Path) -> None:
+    """The package is on no index, where somebody else may take its name."""
+    assert not re.search(r"pip install\s+['\"]?airflow[-_]synapse", page.read_text())
+
+
+def test_constraints_hold_versions_only() -> None:
+    """Every line names a package and its version, for some Pythons maybe, and no index."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = re.compile(r"[a-z0-9.-]+==[\w.+]+( ; python_(full_)?version (<|>=) \"3[.\d]+\")?")
+
+    assert [line for line in lines if not line.startswith("#") and not pinned.fullmatch(line)] == []
+
+
 def test_every_page_is_in_the_contents() -> None:
     """A page that no table of contents names is found by nobody."""
     for index in DOCS.rglob("index.md"):

@@ -110,22 +110,15 @@ def test_wheels_are_installed_from_the_uploaded_folder(tmp_path):
 
     env = merge_runtime_env(*build_runtime_env(plugin(tmp_path, requirements="numpy\n")))
 
-    assert env["pip"]["packages"][:2] == ["numpy", f"{UPLOADED}/{WHEEL}"]
+    assert env["pip"]["packages"] == ["numpy", f"{UPLOADED}/{WHEEL}"]
     assert needed_files(env) == (WHEEL,)
 
 
-def test_rebuilt_wheel_makes_ray_install_anew(tmp_path):
-    """Ray keeps an environment while its lines are the same; a rebuilt wheel keeps its name."""
-    manifest = plugin(tmp_path)
-    with_wheel(tmp_path, b"one")
-    one, same = build_runtime_env(manifest)[0], build_runtime_env(manifest)[0]
-    with_wheel(tmp_path, b"two")
+def test_needed_files_are_named_as_they_are_packed():
+    """However a line writes their path; the folder itself is an empty one."""
+    lines = [f"{UPLOADED}/./libs/a/", f"-c {UPLOADED}/x/../c.txt", f"{UPLOADED}/.", UPLOADED]
 
-    two = build_runtime_env(manifest)[0]
-
-    assert one == same
-    assert one["pip"]["packages"][0] == two["pip"]["packages"][0]
-    assert one["pip"]["packages"] != two["pip"]["packages"]
+    assert needed_files({"uv": {"packages": lines}}) == ("libs/a", "c.txt", "")
 
 
 def test_wheels_dir_of_the_manifest_holds_unless_another_is_given(tmp_path):

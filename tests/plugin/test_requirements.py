@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import PluginManifestError, PluginRequirementsError
-from airflow_synapse.plugin.requirements import read_requirements
+from airflow_synapse.plugin.requirements import check_lines, read_requirements
+from airflow_synapse.plugin.uploaded_paths import uploaded_paths
 
 UPLOADED = "${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"
 
@@ -170,6 +171,10 @@ def test_encodings_are_read_as_pip_reads_them(tmp_path, data, expected):
         ("../outside.whl\n", 1, ["not inside the plugin folder"]),
         ("x @ file:///etc/hostname\n", 1, ["not inside the plugin folder"]),
         ("-r requirements.txt\n", 1, ["includes itself"]),
+        ("-e numpy\n", 1, ["only a folder with a project"]),
+        ("-e https://host/x.zip\n", 1, ["only a folder with a project"]),
+        ("-e ./requirements.txt\n", 1, ["only a folder with a project"]),
+        ("-e ./empty\n", 1, ["neither pyproject.toml nor setup.py"]),
     ],
 )
 def test_line_that_can_not_work_is_refused_with_its_number(tmp_path, text, line, told):
@@ -250,3 +255,117 @@ def test_any_text_is_read_or_refused_in_our_words(tmp_path_factory, text):
         assert "requirements.txt" in str(exc) or ": it can't be read" in str(exc)  # noqa: PT017  # refusing is fine
     else:
         assert all(line.strip() and "\n" not in line for line in lines)
+
+
+def test_paths_with_any_sign_are_urls(tmp_path):
+    """Of spaces, quotes and the like pip and uv would make something else."""
+    project(tmp_path / "libs" / "my lib")
+    write(tmp_path, "numpy<2\n", "my constraints.txt")
+    write(tmp_path, "", "rä#der;/x-1.0-py3-none-any.whl")
+    write(tmp_path, "a\n", "more lines.txt")
+    text = """\
+        -c "my constraints.txt"
+        -r 'more lines.txt'
+        ./libs/my lib
+        ./libs/my lib[fast] ; python_version > "3"
+        -e "./libs/my lib"
+        pkg @ file://{}/libs/my%20lib
+        ./rä#der;/x-1.0-py3-none-any.whl
+        --find-links rä#der;
+        """.replace("{}", str(tmp_path)).replace("./rä#der;/x", "rä%23der;/x")
+    text = text.replace("rä%23der;/x", f"file://{tmp_path}/rä%23der%3B/x")
+
+    lines = lines_of(tmp_path, text)
+
+    assert lines == [
+        f"--constraint file://{UPLOADED}/my%20constraints.txt",
+        "a",
+        f"file://{UPLOADED}/libs/my%20lib",
+        f'{UPLOADED}/libs/my lib[fast] ; python_version > "3"',
+        f"pkg @ file://{UPLOADED}/libs/my%20lib",
+        f"file://{UPLOADED}/r%C3%A4%23der%3B/x-1.0-py3-none-any.whl",
+        f"--find-links file://{UPLOADED}/r%C3%A4%23der%3B",
+    ]
+    named = {path for line in lines for path in uploaded_paths(line)}
+    assert named == {
+        "my constraints.txt",
+        "libs/my lib",
+        "rä#der;/x-1.0-py3-none-any.whl",
+        "rä#der;",
+    }
+
+
+OWN = f"{UPLOADED}/wheels/own-1.0-py3-none-any.whl"
+HASHED = "idna==3.2 --hash=sha256:aa"
+
+
+@pytest.mark.parametrize(
+    ("manager", "lines", "told"),
+    [
+        ("pip", [HASHED, OWN], "have no hash: wheels/own-1.0-py3-none-any.whl"),
+        ("pip", [HASHED, UPLOADED], "have no hash: the plugin itself"),
+        ("pip", [HASHED, "six==1", "a ; python_version > '3'"], "hash: six==1, a ; python_version"),
+        ("pip", [HASHED, "x @ https://u:secret@host/x.zip"], r"x @ https://\*\*\*\*@host/x.zip"),
+        ("pip", [HASHED, "--editable git+https://host/x#egg=x"], "no hash: --editable git"),
+        ("pip", [HASHED, "six>=1 --hash=sha256:aa"], "not pinned with ==: six>=1"),
+        ("pip", ["--require-hashes", "six==1"], "have no hash: six==1"),
+        ("uv", ["--require-hashes", HASHED, "six==1"], "so uv refuses those that have no hash"),
+    ],
+)
+def test_line_without_a_hash_among_hashes_is_told(manager, lines, told):
+    """pip takes all or none, and would say so on the cluster."""
+    with pytest.raises(PluginRequirementsError, match=told) as caught:
+        check_lines(lines, manager=manager)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("manager", "lines"),
+    [
+        ("pip", [HASHED, f"{OWN} --hash=sha256:bb", "# a comment", "--pre", f" -r {UPLOADED}/r"]),
+        ("pip", ["six==1", OWN, UPLOADED]),
+        ("pip", [HASHED, "x @ https://host/x.zip --hash=sha256:aa"]),
+        ("uv", [HASHED, OWN, UPLOADED, "six>=1"]),
+    ],
+)
+def test_hashes_for_all_or_for_none_are_taken(manager, lines):
+    """And with uv a mixture, as it checks the hashes that there are."""
+    check_lines(lines, manager=manager)
+
+
+@pytest.mark.parametrize(
+    "line", ["./libs/a", "libs/a[x] ; python_version > '3'", "x.whl", "-r r.txt", "-e .", "-f w"]
+)
+def test_path_of_this_machine_in_a_list_is_told(line):
+    """Ray installs in an empty folder, where nothing is beside the lines."""
+    with pytest.raises(PluginRequirementsError, match="is a path of this machine"):
+        check_lines(["numpy", line], manager="pip")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/opt/x.whl",
+        "${HOME}/x.whl",
+        "git+https://a/b",
+        "a @ file:///opt/a",
+        "--find-links /opt/w",
+        f"-c {UPLOADED}/c.txt",
+        "a==1 --hash=sha256:aa",
+        "https://a/b.zip",
+        "not a line!",
+        "-x y",
+    ],
+)
+def test_place_that_the_cluster_may_have_is_left_to_it(line):
+    """Nobody here can know."""
+    check_lines([line], manager="uv")
+
+
+def test_link_to_itself_is_no_requirements_file(tmp_path):
+    """It is told as any file that can't be read."""
+    (tmp_path / "loop.txt").symlink_to("loop.txt")
+
+    with pytest.raises(PluginRequirementsError, match=r"loop\.txt: it can't be read"):
+        lines_of(tmp_path, "-r loop.txt\n")

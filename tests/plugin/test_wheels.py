@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,26 @@ def test_of_several_builds_of_one_version_pip_chooses(tmp_path):
     lines = wheel_lines(find_wheels(tmp_path, "dist/whl"))
 
     assert lines == (f"--find-links {UPLOADED}/dist/whl", "a==1.0")
+
+
+def test_wheels_have_their_hashes_where_each_line_needs_one(tmp_path):
+    """Of several builds, all: pip takes the one that it has chosen if it is among them."""
+    wheels(tmp_path / "wheels", "a-1-py3-none-any.whl")
+    for build in ("b-1-cp311-cp311-linux_x86_64.whl", "b-1-cp312-cp312-linux_x86_64.whl"):
+        (tmp_path / "wheels" / build).write_text(build)
+    digests = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((tmp_path / "wheels").iterdir())
+    }
+
+    lines = wheel_lines(find_wheels(tmp_path), hashed_in=tmp_path)
+
+    one, *others = (f"--hash=sha256:{digests[name]}" for name in sorted(digests))
+    assert lines == (
+        f"{UPLOADED}/wheels/a-1-py3-none-any.whl {one}",
+        f"--find-links {UPLOADED}/wheels",
+        f"b==1 {' '.join(others)}",
+    )
 
 
 def test_no_wheels_folder_is_no_wheels(tmp_path):

@@ -19,12 +19,15 @@ from airflow_synapse.exceptions import (
     RayAddressError,
     RayAuthenticationError,
     RayClusterUnreachableError,
+    RayJobEntrypointError,
     RayJobInfrastructureError,
     RayJobNotScheduledError,
+    RayJobStoppedError,
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.job.results import result_file
+from airflow_synapse.rayjobs.models import ACTION_KEY
 from tests.support import stub_dashboard as routes
 from tests.support.faults import GARBAGE, Answer, CutBody, Delay, Hang, LoseAnswer, Reset
 from tests.support.stub_dashboard import StubDashboard
@@ -329,11 +332,35 @@ def test_error_at_once_is_no_outage_to_be_told(
 # Results, ends and where they are called from
 
 
+def test_result_of_a_failed_job_is_its_failure(stub_dashboard: StubDashboard) -> None:
+    """Who asks for a result learns why there is none."""
+    stub_dashboard.add_job("failed", status="FAILED", exit_code=3)
+    stub_dashboard.add_job("stopped", status="STOPPED")
+    executor = RayJobExecutor(stub_dashboard.url)
+
+    with pytest.raises(RayJobEntrypointError, match="exit code 3"):
+        executor.get_result("failed")
+    with pytest.raises(RayJobStoppedError):
+        executor.get_result("stopped")
+
+
+def test_action_that_ended_its_process_itself_is_told(stub_dashboard: StubDashboard) -> None:
+    """SUCCEEDED without a result is told as what it was, at once."""
+    job = stub_dashboard.add_job("j")
+    job.request["metadata"] = {ACTION_KEY: "train"}
+    stub_dashboard.files[result_file("j")] = b'{"returned": false}'
+
+    with pytest.raises(ExecutionError, match="ended its process itself"):
+        RayJobExecutor(stub_dashboard.url).get_result("j")
+
+    assert stub_dashboard.count(routes.LOGS) == 1
+
+
 def test_job_without_a_result_says_so(stub_dashboard: StubDashboard) -> None:
     """A job that runs no action, or whose node is gone, has no result to return."""
     stub_dashboard.add_job("j")
 
-    with pytest.raises(ExecutionError, match="is SUCCEEDED and has left no result"):
+    with pytest.raises(ExecutionError, match="is SUCCEEDED and has no result"):
         RayJobExecutor(stub_dashboard.url).get_result("j")
 
 

@@ -57,6 +57,7 @@ def airflow(
         "ray_proxied": {"conn_type": "ray", "host": proxy.url},
     }
     config = {
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),

@@ -12,6 +12,7 @@ from airflow import __version__ as airflow_version
 from packaging.version import Version
 
 from local_services.airflow_deployment import AirflowDeployment
+from local_services.ray_head import RayHead
 from tests.support.browser import AirflowBrowser, airflow_browser, missing_programs
 from tests.support.fault_proxy import FaultProxy
 
@@ -138,3 +139,18 @@ def test_connection_form_hides_what_is_secret(browser: AirflowBrowser) -> None:
         shown = browser.field(label).get_attribute("type")
         if Version(airflow_version) >= Version("3.3"):  # before, Airflow masks no extra
             assert shown == kind
+
+
+def test_connection_is_tested_by_a_click(
+    airflow: AirflowDeployment, browser: AirflowBrowser, ray_head: RayHead
+) -> None:
+    """The button in the list of connections tells which Ray takes jobs there, as seen from the API server."""
+    airflow.cli(
+        "connections", "add", "ray_clicked", "--conn-type", "ray",
+        "--conn-host", "127.0.0.1", "--conn-port", str(ray_head.dashboard_port),
+    )  # fmt: skip
+    browser.open("/connections")
+    browser.find_text("ray_clicked")
+    browser.find("button[aria-label='Test Connection']").click()
+
+    browser.wait_for_text("[role=status]", f"at {ray_head.dashboard_url} takes jobs.")

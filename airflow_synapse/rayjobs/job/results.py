@@ -7,7 +7,7 @@ import json
 from contextlib import aclosing
 from typing import Any
 
-from airflow_synapse.exceptions import RayLogNotFoundError
+from airflow_synapse.exceptions import ExecutionError, RayLogNotFoundError
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
@@ -15,6 +15,12 @@ from airflow_synapse.rayjobs.patience import Backoff
 _MISSING_IS_BELIEVED_AFTER = 4
 """After how many tries a missing or incomplete result is believed. A busy head sometimes answers 200 with
 an empty file or a part of it."""
+
+
+_PLACEHOLDER = b'{"returned": false}'
+"""What the action runtime keeps in a result's place until the action returns."""
+
+_NOT_RETURNED = "its action has not returned"
 
 
 def result_file(job_id: str) -> str:
@@ -37,7 +43,9 @@ async def read_result(
     for _ in range(_MISSING_IS_BELIEVED_AFTER - 1 if must_be_there else 0):
         try:
             return await _read_once(api, info, max_bytes)
-        except RayLogNotFoundError:
+        except RayLogNotFoundError as exc:
+            if exc.reason == _NOT_RETURNED:  # nor will it any more
+                raise
             await asyncio.sleep(backoff.next_pause())
     return await _read_once(api, info, max_bytes)
 
@@ -51,9 +59,38 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
                 return None
     if not document:  # which the route sometimes answers if there is no such file
         raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
+    if document == _PLACEHOLDER:
+        raise RayLogNotFoundError(job_id=info.job_id, reason=_NOT_RETURNED)
     try:
         return {"result": json.loads(document)["result"]}
     except (ValueError, TypeError, KeyError) as exc:
         raise RayLogNotFoundError(
             job_id=info.job_id, reason="left a result that is incomplete or was overwritten"
         ) from exc
+
+
+def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> ExecutionError:
+    """Return the error that says that a job has no result, and what to do about it.
+
+    :param cause: Why it can't be read.
+    """
+    if info.status != SUCCEEDED:
+        hint = "A job has its result once it has SUCCEEDED."
+    elif ACTION_KEY not in info.metadata:
+        hint = "It runs a command, and only plugin actions and functions return something."
+    elif cause.reason == _NOT_RETURNED:
+        hint = (
+            "The action ended its process itself (os._exit, os.exec…), so its exit code 0 is all there is. "
+            "Let the action return, or ask for no result (do_xcom_push=False)."
+        )
+    else:
+        hint = (
+            "Its node may be gone, or the result could not be written: the job's log says so then."
+        )
+    return ExecutionError(
+        job_id=info.job_id,
+        cluster=cluster,
+        status=info.status,
+        reason=f"is {info.status} and has no result ({cause.reason})",
+        hint=hint,
+    )

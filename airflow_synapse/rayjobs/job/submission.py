@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from contextlib import ExitStack
 
@@ -16,6 +17,7 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.rayjobs.client.addresses import check_new_job_id
 from airflow_synapse.rayjobs.client.answers import IdInUseError
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.job.sole_upload import sole_upload
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec
 from airflow_synapse.rayjobs.packing.packages import Package
 from airflow_synapse.rayjobs.patience import Backoff
@@ -23,13 +25,30 @@ from airflow_synapse.rayjobs.reporting import UploadProgress
 
 log = logging.getLogger(__name__)
 
+_WORTH_WAITING_FOR = 1024 * 1024
+"""Bytes from which on a package is sent by one task at a time. Each action has a small one of its own."""
+
+_LONGEST_PAUSE = 0.5
+"""Seconds before the last look whether another machine has sent a package, at most."""
+
 
 async def upload(
     api: JobsApi, package: Package, *, on_progress: UploadProgress | None = None
 ) -> None:
-    """Send a package, unless the cluster already has it."""
+    """Send a package, unless the cluster has it or another task is just sending it."""
     if await api.has_package(package.uri):
         return
+    if package.size < _WORTH_WAITING_FOR:
+        await _send(api, package, on_progress)
+        return
+    async with sole_upload(package.uri, api.cluster.address):
+        # Another machine may have sent it meanwhile, or be about to begin as this one is.
+        await asyncio.sleep(random.uniform(0.0, _LONGEST_PAUSE))  # noqa: S311  # no secret depends on it
+        if not await api.has_package(package.uri):
+            await _send(api, package, on_progress)
+
+
+async def _send(api: JobsApi, package: Package, on_progress: UploadProgress | None) -> None:
     stack = ExitStack()
     try:
         path = await asyncio.to_thread(stack.enter_context, package.zipped())

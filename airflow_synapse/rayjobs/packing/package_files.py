@@ -1,24 +1,23 @@
-"""The files of a folder that go into a package: ignore files, links and modes."""
+"""The files of a folder that go into a package: links and modes."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from airflow_synapse.exceptions import PluginManifestError
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
-
-DEFAULT_EXCLUDES = (".git", ".venv", "venv", "__pycache__")
-"""Never packed; Ray's own list."""
-
-IGNORE_FILES = (".rayignore", ".gitignore")
-"""The first has the last word."""
+from airflow_synapse.rayjobs.packing.ignore_files import (
+    IN_EXCLUDES,
+    NEVER,
+    IgnoreRules,
+    Pattern,
+    as_bytes,
+)
 
 _FILE_MODE = stat.S_IFREG | 0o644
 _PROGRAM_MODE = stat.S_IFREG | 0o755
@@ -58,69 +57,124 @@ class PackedFile:
                 yield chunk
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """Patterns and the folder they are about; that of the deepest file comes first."""
-
-    base: str
-    spec: GitIgnoreSpec
-
-
 def find_files(root: Path, *, excludes: tuple[str, ...] = ()) -> list[PackedFile]:
     """Return the files and empty folders to pack, in no order. Reads no content.
 
     :raises PluginManifestError: if there is a folder that can't be listed, a link that goes
-        round in a circle, a broken ignore file or a name a zip can't hold.
+        round in a circle, an ignore file that can't be read or a name a zip can't hold.
     """
-    never = _spec(root, (*DEFAULT_EXCLUDES, *excludes))
-    return list(_Search(root, never).below(root, "", (), ()))
+    search = _Search(as_bytes(_real(root)))
+    return list(search.below(root, "", IgnoreRules.around(_real(root), excludes), ()))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why a path is not packed.
+
+    :param path: The path, or the folder around it that is left out, which ends in a slash.
+    :param pattern: What leaves it out.
+    """
+
+    path: str
+    pattern: Pattern
+
+    @property
+    def hint(self) -> str:
+        """What to do to have it packed all the same."""
+        if self.pattern.origin == NEVER:
+            return "Rename the file or folder."
+        if self.pattern.origin == IN_EXCLUDES:
+            return "Take the pattern out of excludes, or let the file in with a further one."
+        escaped = re.sub(r"([\\*?\[])", r"\\\1", self.path)
+        return f"Write !/{escaped} into the folder's .rayignore to have it uploaded."
+
+
+def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> LeftOut | None:
+    """Return what keeps a path out of a folder's package; None if nothing does."""
+    real = _real(root)
+    rules = IgnoreRules.around(real, excludes).inside(real)
+    path = real
+    for part in Path(name).parts:
+        path = path / part
+        is_folder = path.is_dir()
+        pattern = rules.leaving_out(os.fsencode(path), is_folder=is_folder)
+        if pattern:
+            relative = path.relative_to(real).as_posix()
+            return LeftOut(f"{relative}/" if is_folder else relative, pattern)
+        if not is_folder:
+            break
+        rules = rules.inside(path)
+    return None
+
+
+def _real(root: Path) -> Path:
+    # The repository is the one that the folder is in, not the one of a link to it.
+    return Path(os.path.realpath(root))
 
 
 @dataclass(frozen=True)
 class _Search:
-    root: Path
-    never: GitIgnoreSpec
+    base: bytes
 
     def below(
-        self, folder: Path, name: str, rules: tuple[_Rules, ...], around: tuple[str, ...]
+        self, folder: Path, name: str, rules: IgnoreRules, around: tuple[str, ...]
     ) -> Iterator[PackedFile]:
         real = os.path.realpath(folder)
         if real in around:
-            raise PluginManifestError(
-                path=str(folder),
-                reason="this link leads to a folder that contains it",
-                hint="List it in .rayignore.",
-            )
+            raise _goes_round(folder, "to a folder that contains it")
         entries = _entries(folder)
         if not entries and name:
             yield PackedFile(f"{name}/", b"", 0, _FOLDER_MODE)
-        rules = (*_read_rules(folder, name), *rules)
+        rules = rules.inside(Path(os.fsdecode(self.base + os.fsencode(name))))
         for entry in entries:
             path = f"{name}/{entry.name}" if name else entry.name
             yield from self._entry(entry, path, rules, (*around, real))
 
     def _entry(
-        self, entry: os.DirEntry[str], name: str, rules: tuple[_Rules, ...], around: tuple[str, ...]
+        self, entry: os.DirEntry[str], name: str, rules: IgnoreRules, around: tuple[str, ...]
     ) -> Iterator[PackedFile]:
-        is_folder = entry.is_dir()
-        if self._is_left_out(f"{name}/" if is_folder else name, rules):
+        status = _status(entry)
+        is_folder = status is not None and stat.S_ISDIR(status.st_mode)
+        if rules.leaving_out(self.base + os.fsencode(name), is_folder=is_folder):
             return
         _check_name(entry, name)
-        if is_folder:
+        if status is None:
+            _refuse_link_to_itself(entry)
+        elif is_folder:
             yield from self.below(Path(entry.path), name, rules, around)
-        elif entry.is_file():  # no sockets, pipes and broken links
-            status = entry.stat()
+        elif stat.S_ISREG(status.st_mode):  # no sockets and pipes
             mode = _PROGRAM_MODE if status.st_mode & 0o111 else _FILE_MODE
             yield PackedFile(name, Path(entry.path), status.st_size, mode)
 
-    def _is_left_out(self, name: str, rules: tuple[_Rules, ...]) -> bool:
-        if self.never.match_file(name):
-            return True
-        for rule in rules:
-            verdict = rule.spec.check_file(name.removeprefix(rule.base)).include
-            if verdict is not None:
-                return bool(verdict)
-        return False
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Return what is there, behind a link if it is one; None if there is nothing."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
+
+
+def _refuse_link_to_itself(entry: os.DirEntry[str]) -> None:
+    # A link to what is not there shows nothing, so nothing is missed.
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise _goes_round(Path(entry.path), "back to itself") from exc
+        raise PluginManifestError(
+            path=entry.path, reason=f"it can't be read: {exc.strerror}"
+        ) from exc
+
+
+def _goes_round(path: Path, where: str) -> PluginManifestError:
+    return PluginManifestError(
+        path=str(path),
+        reason=f"this link leads {where}",
+        hint="Delete it, or list it in .rayignore.",
+    )
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -130,24 +184,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as exc:
         raise PluginManifestError(
             path=str(folder), reason=f"the folder can't be read: {exc.strerror}"
-        ) from exc
-
-
-def _read_rules(folder: Path, name: str) -> Iterator[_Rules]:
-    for file in (folder / ignore_file for ignore_file in IGNORE_FILES):
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
-            yield _Rules(f"{name}/" if name else "", _spec(file, lines))
-
-
-def _spec(where: Path, patterns: tuple[str, ...] | list[str]) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec
-
-    try:
-        return GitIgnoreSpec.from_lines(patterns)
-    except (ValueError, TypeError) as exc:
-        raise PluginManifestError(
-            path=str(where), reason=f"a pattern in it can't be used: {exc}"
         ) from exc
 
 

@@ -8,34 +8,43 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import logging
+import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
-from airflow_synapse.rayjobs.packing.package_files import PackedFile, find_files
+from airflow_synapse.plugin.modules import NEEDED_BY_RAY, hidden_modules, module_files
+from airflow_synapse.rayjobs.packing.package_files import PackedFile, find_files, why_left_out
+from airflow_synapse.rayjobs.packing.secrets import refuse_secrets
+
+log = logging.getLogger(__name__)
 
 MAX_PACKAGE_BYTES = 100 * 1024 * 1024
 """What Ray's dashboard takes in one request; a constant of its ``ray_constants``."""
 
+_URI = "gcs://_ray_pkg_{}.zip"
 _CHUNK = 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Package:
-    """Files to upload, found but not zipped yet.
+    """Files to upload, found but not zipped yet; or one that is uploaded as it is.
 
-    :param uri: ``gcs://_ray_pkg_<hash of the content>.zip``.
+    :param uri: ``gcs://_ray_pkg_<hash of the content>.zip``; of a wheel with the wheel's name.
     :param size: Bytes of the files in all.
+    :param ready: The zip or wheel that needs no packing.
     """
 
     uri: str
     size: int
-    files: tuple[PackedFile, ...] = field(repr=False)
+    files: tuple[PackedFile, ...] = field(default=(), repr=False)
+    ready: PackedFile | None = None
 
     @property
     def name(self) -> str:
@@ -44,20 +53,22 @@ class Package:
 
     @contextmanager
     def zipped(self) -> Iterator[Path]:
-        """Give the zip as a temporary file, which is gone afterwards.
+        """Give the file to upload. What is zipped for it is gone afterwards.
 
         Blocks while it writes, so a loop runs it in a thread.
 
         :raises RayJobSubmissionError: if a file changed since the URI was made, or the zip is
             over the limit.
         """
+        if self.ready is not None and isinstance(self.ready.source, Path):
+            if content_hash([self.ready]) not in self.uri:
+                raise _changed()
+            yield self.ready.source
+            return
         with tempfile.TemporaryDirectory(prefix="airflow-synapse-") as folder:
             path = Path(folder, self.name)
             if _write_zip(path, self.files) != self.uri:
-                raise RayJobSubmissionError(
-                    reason="a file of its package changed while it was packed",
-                    hint="Submit it again when nothing writes into the folder.",
-                )
+                raise _changed()
             if path.stat().st_size >= MAX_PACKAGE_BYTES:
                 raise RayJobSubmissionError(
                     reason=f"its package is a zip of {_mib(path.stat().st_size)}, and Ray's "
@@ -66,38 +77,104 @@ class Package:
             yield path
 
 
+def _changed() -> RayJobSubmissionError:
+    return RayJobSubmissionError(
+        reason="a file of its package changed while it was packed",
+        hint="Submit it again when nothing writes into the folder.",
+    )
+
+
 def build_directory_package(
     folder: Path | str,
     *,
     excludes: Iterable[str] = (),
     required: Iterable[str] = (),
+    entrypoint: str = "",
+    include: Sequence[str] = (),
+    inside: str = "",
     include_parent_dir: bool = False,
+    more: Mapping[str, bytes] | None = None,
 ) -> Package:
-    """Return a folder as a package, less what its ignore files say.
+    """Return a folder as a package, less what git ignores and what its ``.rayignore`` files say.
 
-    ``.gitignore`` and ``.rayignore`` count at every level, the deeper and then ``.rayignore``
-    having the last word. Links are followed; empty folders stay.
+    Links are followed; empty folders stay.
 
     :param excludes: Further patterns in the manner of ``.gitignore``.
     :param required: Paths that must not be left out, relative to the folder.
+    :param entrypoint: ``package.module:attribute``, whose module must not be left out if it is there.
+    :param include: Patterns of files that are sent although they look like secrets.
+    :param inside: Where in the plugin folder this one is, ending in a slash; the patterns of
+        ``include`` are relative to the plugin folder.
     :param include_parent_dir: Whether the folder itself is in the package, as ``py_modules`` need.
-    :raises PluginManifestError: if the folder can't be packed, leaves out what is required, or
-        is over the limit, naming its largest files.
+    :param more: Files to add, by POSIX path.
+    :raises PluginManifestError: if the folder can't be packed, leaves out what is required, holds
+        secrets, hides a module that Ray needs, or is over the limit, naming its largest files.
     """
-    root = Path(folder).absolute()
+    root = Path(os.path.abspath(folder))  # noqa: PTH100  # "." has no name, and links stay
+    if root.is_file():
+        raise PluginManifestError(
+            path=str(folder),
+            reason="this is a file, not a folder",
+            hint="Of files, only a .zip can be a working_dir.",
+        )
     if not root.is_dir():
         raise PluginManifestError(path=str(folder), reason="there is no such folder")
-    files = find_files(root, excludes=tuple(excludes))
-    _check_required(root, files, required)
+    patterns = tuple(excludes)
+    files = find_files(root, excludes=patterns)
+    _check_required(root, files, _needed(root, required, entrypoint), patterns)
     _check_size(root, files)
-    if include_parent_dir:
-        files = [file.below(root.name) for file in files]
     try:
+        refuse_secrets(root, files, include=include, inside=inside)
+        if include_parent_dir:
+            files = [file.below(root.name) for file in files]
+        _check_modules(root.parent if include_parent_dir else root, files)
+        return _package([*files, *_in_memory(more or {})])
+    except OSError as exc:
+        raise _unreadable(Path(exc.filename or folder), exc) from exc
+
+
+def build_module_package(path: Path, *, include: Sequence[str] = ()) -> Package:
+    """Return a single ``.py`` file as a package that it can be imported from.
+
+    :raises PluginManifestError: if it can't be read, is over the limit or holds a private key.
+    """
+    try:
+        files = [_file(path)]
+        _check_size(path.parent, files)
+        refuse_secrets(path.parent, files, include=include)
+        _check_modules(path.parent, files)
         return _package(files)
     except OSError as exc:
-        raise PluginManifestError(
-            path=str(exc.filename or folder), reason=f"it can't be read: {exc.strerror}"
-        ) from exc
+        raise _unreadable(path, exc) from exc
+
+
+def build_ready_package(path: Path, name: str) -> Package:
+    """Return a zip or a wheel as a package. It is read, but never held in memory.
+
+    :param name: What to call it on the cluster; ``{}`` becomes a hash of its content.
+    :raises PluginManifestError: if it can't be read, or is over the limit.
+    """
+    try:
+        file = _file(path)
+        if file.size >= MAX_PACKAGE_BYTES:
+            raise PluginManifestError(
+                path=str(path),
+                reason=f"the file has {_mib(file.size)}, and Ray's dashboard takes "
+                f"{_mib(MAX_PACKAGE_BYTES)}",
+                hint="Put it where the cluster can read it, and give its URI.",
+            )
+        uri = f"gcs://{name.format(content_hash([file]))}"
+        return Package(uri=uri, size=file.size, ready=file)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def _file(path: Path) -> PackedFile:
+    return PackedFile(path.name, path, path.stat().st_size)
+
+
+def _unreadable(path: Path, exc: OSError) -> PluginManifestError:
+    return PluginManifestError(path=str(path), reason=f"it can't be read: {exc.strerror}")
 
 
 def build_files_package(files: Mapping[str, bytes]) -> Package:
@@ -113,17 +190,30 @@ def build_files_package(files: Mapping[str, bytes]) -> Package:
             f"dashboard takes {_mib(MAX_PACKAGE_BYTES)}",
             hint="Hand large data over as a path or URL that the cluster can read.",
         )
-    return _package([PackedFile(name, content, len(content)) for name, content in files.items()])
+    return _package(_in_memory(files))
+
+
+def _in_memory(files: Mapping[str, bytes]) -> list[PackedFile]:
+    return [PackedFile(name, content, len(content)) for name, content in files.items()]
 
 
 def _package(files: Iterable[PackedFile]) -> Package:
     ordered = tuple(sorted(files, key=lambda file: file.name))
+    uri = _URI.format(content_hash(ordered))
+    return Package(uri=uri, size=sum(file.size for file in ordered), files=ordered)
+
+
+def content_hash(files: Iterable[PackedFile]) -> str:
+    """Return 40 hex digits that stand for these files, in this order.
+
+    :raises OSError: if one can't be read.
+    """
     digest = _Digest()
-    for file in ordered:
+    for file in files:
         digest.begin(file)
         for chunk in file.chunks(_CHUNK):
             digest.add(chunk)
-    return Package(uri=digest.uri(), size=sum(file.size for file in ordered), files=ordered)
+    return digest.hex()
 
 
 def _write_zip(path: Path, files: Iterable[PackedFile]) -> str:
@@ -139,7 +229,7 @@ def _write_zip(path: Path, files: Iterable[PackedFile]) -> str:
                 for chunk in file.chunks(_CHUNK):
                     digest.add(chunk)
                     target.write(chunk)
-    return digest.uri()
+    return _URI.format(digest.hex())
 
 
 class _Digest:
@@ -156,29 +246,57 @@ class _Digest:
     def add(self, chunk: bytes) -> None:
         self._file.update(chunk)
 
-    def uri(self) -> str:
+    def hex(self) -> str:
         whole = self._whole.copy()
         whole.update(self._file.digest())
-        return f"gcs://_ray_pkg_{whole.hexdigest()}.zip"
+        return whole.hexdigest()
 
 
-def _check_required(root: Path, files: Iterable[PackedFile], required: Iterable[str]) -> None:
-    names = {file.name for file in files}
+def _needed(root: Path, required: Iterable[str], entrypoint: str) -> Iterator[tuple[str, str]]:
     for path in required:
+        yield path, "its requirements need this file"
+    for path in module_files(entrypoint):
+        if (root / path).is_file():
+            yield path, f"the entrypoint {entrypoint} needs this file"
+            return
+
+
+def _check_required(
+    root: Path,
+    files: Iterable[PackedFile],
+    needed: Iterable[tuple[str, str]],
+    excludes: tuple[str, ...],
+) -> None:
+    names = {file.name for file in files}
+    for path, why in needed:
         folder = f"{path.rstrip('/')}/"
         if path in names or any(name.startswith(folder) for name in names):
             continue
+        left_out = why_left_out(root, path, excludes=excludes)
+        if left_out is None:
+            raise PluginManifestError(path=str(root / path), reason=f"{why}, but there is none")
         raise PluginManifestError(
             path=str(root / path),
-            reason="its requirements need this file, but an ignore file or exclude leaves it out",
-            hint=f"Write {_readmitting(path)} into the folder's .rayignore to have it uploaded.",
+            reason=f"{why}, but {left_out.pattern} leaves it out",
+            hint=left_out.hint,
         )
 
 
-def _readmitting(path: str) -> str:
-    # A file in a folder that is left out is never looked at, so the folder has to be let in.
-    parent = path.rpartition("/")[0]
-    return f"!/{parent}/" if parent else f"!/{path}"
+def _check_modules(root: Path, files: Iterable[PackedFile]) -> None:
+    for file, module in hidden_modules(file.name for file in files):
+        if module in NEEDED_BY_RAY:
+            raise PluginManifestError(
+                path=str(root / file),
+                reason=f"on the cluster it hides Python's own module {module!r}, without which "
+                "neither Ray nor the job can start",
+                hint="Rename it, or move it into a package.",
+            )
+        log.warning(
+            "%s hides Python's own module %r from the job and the libraries it uses. If one of "
+            "them needs that, the job fails: rename it, or move it into a package.",
+            root / file,
+            module,
+        )
 
 
 def _check_size(root: Path, files: Iterable[PackedFile]) -> None:

@@ -14,19 +14,23 @@ from airflow_synapse.plugin.action import (
     build_runtime_env,
     call_document,
     find_action,
-    needed_files,
+    readable_runtime_env,
 )
 from airflow_synapse.plugin.function import FunctionSource
-from airflow_synapse.plugin.manifest import MANIFEST_NAME, PluginManifest, load_manifest
-from airflow_synapse.plugin.params import check_params, encode_params
-from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
-from airflow_synapse.rayjobs.packing.packages import (
-    Package,
-    build_directory_package,
-    build_files_package,
+from airflow_synapse.plugin.manifest import (
+    MANIFEST_NAME,
+    PACKAGE_MANAGERS,
+    PluginManifest,
+    load_manifest,
 )
+from airflow_synapse.plugin.params import check_params, encode_params
+from airflow_synapse.plugin.requirements import check_lines
+from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
+from airflow_synapse.rayjobs.packing.local_code import LocalCode, is_archive, is_uri
+from airflow_synapse.rayjobs.packing.packages import Package, build_files_package
 from airflow_synapse.rayjobs.packing.resources import REQUEST_NAMES, Resources
 from airflow_synapse.rayjobs.packing.runtime_env import (
+    check_image,
     check_sendable,
     check_size,
     merge_runtime_env,
@@ -108,7 +112,7 @@ def prepare_action(
     :raises ActionParamsError: if the params can't be sent or break the action's schema.
     :raises RayJobSubmissionError: if Ray would not take the runtime_env.
     """
-    manifest = None if _uri(source) else load_manifest(_folder(source))
+    manifest = None if _archive(source) else load_manifest(_folder(source))
     plugin = manifest.name if manifest else str(source.working_dir)
     action = find_action(manifest, action_name, plugin=plugin)
     params_json = encode_params(params, action_name=action.name)
@@ -121,6 +125,7 @@ def prepare_action(
         request,
         manifest,
         entrypoint=RUNTIME_ENTRYPOINT,
+        action=action.entrypoint,
         runtime=(runtime,),
         metadata={ACTION_KEY: action.name, PLUGIN_KEY: f"{plugin}{version}"},
     )
@@ -164,7 +169,7 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
 
 def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
     """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
-    if not _is_given(source.working_dir) or _uri(source):
+    if not _is_given(source.working_dir) or _archive(source):
         return None
     folder = _folder(source)
     path = folder / MANIFEST_NAME
@@ -179,6 +184,7 @@ def _prepared(
     manifest: PluginManifest | None,
     *,
     entrypoint: str,
+    action: str = "",
     runtime: tuple[Package, ...] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> PreparedJob:
@@ -194,11 +200,21 @@ def _prepared(
         runtime_env=source.runtime_env,
         requirements=source.requirements,
     )
-    uri = _uri(source)
-    merged = merge_runtime_env({"working_dir": uri} if uri else {}, *layers, request.runtime_env)
+    archive = _archive(source)
+    folder = manifest.folder if manifest else None
+    merged = merge_runtime_env(
+        {"working_dir": archive} if archive else {},
+        *layers,
+        readable_runtime_env(request.runtime_env, folder),
+    )
+    check_image(merged, is_action=bool(runtime))
+    for manager in PACKAGE_MANAGERS:
+        _check_lines(manager, merged.get(manager) or {})
+    include = manifest.include if manifest else ()
+    code = LocalCode(plugin=folder, include=include, entrypoint=action)
+    runtime_env, packages = code.packed(merged)
     if source.runtime_env or request.runtime_env or (manifest and manifest.runtime_env):
-        merged = _parsed_by_ray(merged)
-    runtime_env, packages = _with_uris(merged)
+        runtime_env = _parsed_by_ray(runtime_env)
     if runtime:
         modules = [package.uri for package in runtime] + runtime_env.get("py_modules", [])
         runtime_env["py_modules"] = modules
@@ -209,44 +225,10 @@ def _prepared(
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
 
 
-def _with_uris(runtime_env: Mapping[str, Any]) -> tuple[dict[str, Any], list[Package]]:
-    """Return the runtime_env with URIs in place of folders, and the packages behind those."""
-    _check_paths(runtime_env)
-    env = dict(runtime_env)
-    excludes = env.pop("excludes", ())
-    packages: list[Package] = []
-    working_dir = env.get("working_dir")
-    if working_dir and not _is_uri(working_dir):
-        required = needed_files(env)
-        packages.append(build_directory_package(working_dir, excludes=excludes, required=required))
-        env["working_dir"] = packages[-1].uri
-    modules = list(env.get("py_modules") or [])
-    for index, module in enumerate(modules):
-        if not _is_uri(module):
-            packages.append(
-                build_directory_package(module, excludes=excludes, include_parent_dir=True)
-            )
-            modules[index] = packages[-1].uri
-    if modules:
-        env["py_modules"] = modules
-    return env, packages
-
-
-def _check_paths(runtime_env: Mapping[str, Any]) -> None:
-    """Refuse what can't be folders of this machine, which Ray never sees."""
-    given = {"working_dir": [runtime_env.get("working_dir", "")]}
-    for key in ("py_modules", "excludes"):
-        given[key] = runtime_env.get(key) or []
-        if not isinstance(given[key], (list, tuple)):
-            raise RayJobSubmissionError(
-                reason=f"runtime_env[{key!r}] is a {type(given[key]).__name__}, not a list"
-            )
-    for key, paths in given.items():
-        for path in paths:
-            if not isinstance(path, (str, Path)):
-                raise RayJobSubmissionError(
-                    reason=f"runtime_env[{key!r}]: a {type(path).__name__} is no path"
-                )
+def _check_lines(manager: str, field: Mapping[str, Any]) -> None:
+    options = field.get("pip_install_options") or field.get("uv_pip_install_options") or ()
+    asked = [option for option in options if option == "--require-hashes"]
+    check_lines([*asked, *field.get("packages", ())], manager=manager)
 
 
 def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
@@ -258,17 +240,10 @@ def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     """
     from ray.runtime_env import RuntimeEnv
 
-    local = {
-        key: runtime_env[key]
-        for key in ("working_dir", "py_modules", "excludes")
-        if key in runtime_env
-    }
-    rest = {key: value for key, value in runtime_env.items() if key not in local}
     try:
-        parsed = RuntimeEnv(**rest).to_dict()
+        return dict(RuntimeEnv(**runtime_env).to_dict())
     except (TypeError, ValueError, OSError, AssertionError) as exc:
         raise RayJobSubmissionError(reason=f"Ray can't use its runtime_env: {exc}") from exc
-    return {**parsed, **local}
 
 
 def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
@@ -276,14 +251,13 @@ def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
     return path is not None and bool(str(path).strip())
 
 
-def _is_uri(text: object) -> bool:
-    return "://" in str(text)
-
-
-def _uri(source: PluginSource) -> str | None:
-    """Return ``working_dir`` if it is a URI that Ray can read."""
-    if not _is_given(source.working_dir) or not _is_uri(source.working_dir):
+def _archive(source: PluginSource) -> str | None:
+    """Return ``working_dir`` if it is a zip: a URI that Ray can read, or a file to send."""
+    if not _is_given(source.working_dir):
         return None
+    if not is_uri(source.working_dir):
+        path = Path(source.working_dir).expanduser()
+        return str(path) if is_archive(path) else None
     uri = str(source.working_dir)
     if not uri.partition("?")[0].endswith(".zip"):
         raise PluginManifestError(path=uri, reason="Ray takes a remote working_dir only as a .zip")
@@ -295,7 +269,7 @@ def _folder(source: PluginSource) -> Path:
         raise PluginManifestError(
             path="working_dir",
             reason="it was not given",
-            hint="Give the plugin's folder, or the URI of a .zip.",
+            hint="Give the plugin's folder, a .zip, or the URI of one.",
         )
     return Path(source.working_dir).expanduser()
 

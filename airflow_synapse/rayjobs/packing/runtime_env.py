@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
+from airflow_synapse.plugin.env_vars import NAME_RULE, is_name
 
 MAX_ARGUMENT = 128 * 1024
 """Bytes of a command, or of a variable with its name, that are too many for Linux
@@ -23,6 +24,8 @@ _IN_A_FILE = (
 )
 
 _INSTALLERS = ("pip", "uv", "conda")
+_IMAGES = ("image_uri", "container")
+_BESIDE_IMAGES = frozenset({"config", "env_vars"})
 _WITH_PACKAGES = ("pip", "uv")
 
 
@@ -43,6 +46,28 @@ def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
             del merged[key]
     _check(merged)
     return merged
+
+
+def check_image(runtime_env: Mapping[str, Any], *, is_action: bool) -> None:
+    """See that there is nothing beside an image that Ray does not take there.
+
+    :param is_action: Whether a package of ours comes with the job.
+    :raises RayJobSubmissionError: naming the fields.
+    """
+    image = next((key for key in _IMAGES if runtime_env.get(key)), None)
+    if image is None:
+        return
+    given = {key for key, value in runtime_env.items() if value and not key.startswith("_")}
+    beside = sorted(given - _BESIDE_IMAGES - {image})
+    if not beside and not is_action:
+        return
+    code = "the action's own code, which is sent as py_modules"
+    raise _refused(
+        f"its runtime_env has {image} together with {', '.join(beside) or code}, and beside {image} "
+        "Ray takes nothing but config and env_vars",
+        f"Leave out {image}, or put code and packages into the image and run a shell command "
+        "without a working_dir.",
+    )
 
 
 def check_sendable(runtime_env: Mapping[str, Any]) -> None:
@@ -145,11 +170,19 @@ def _check(merged: Mapping[str, Any]) -> None:
             raise _refused(
                 f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not text"
             )
-        if not name or "=" in name or "\0" in name or "\0" in value:
+        if not is_name(name) or not _can_be_value(value):
             raise _refused(
-                f"no process can have an environment variable such as runtime_env['env_vars'][{name!r}]",
-                "A name has at least one character and no '='; neither name nor value has a NUL.",
+                f"runtime_env['env_vars'][{name!r}] can't be an environment variable of a job, as "
+                "shells drop it",
+                f"{NAME_RULE} A value is valid Unicode without a NUL.",
             )
+
+
+def _can_be_value(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _check_packages(key: str, packages: Any) -> None:

@@ -13,6 +13,7 @@ from anyio import CancelScope
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
 from airflow_synapse.rayjobs.client.factory import jobs_api
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
@@ -56,10 +57,9 @@ class ClusterWatch:
         self.pace = pace
         self.metrics = metrics
         self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
-        self.log_streams = {
-            Lane.LOG: asyncio.Semaphore(limits.log_streams),
-            # A job that has ended waits for no other log.
-            Lane.END: asyncio.Semaphore(limits.log_streams),
+        self.log_places = {
+            Lane.LOG: LogPlaces(limits.log_streams),
+            Lane.END: LogPlaces(limits.log_streams),  # a job that has ended waits for no other log
         }
         self.users = 0
         self.jobs = 0

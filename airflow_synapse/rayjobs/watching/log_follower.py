@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from anyio import CancelScope
 
 from airflow_synapse.exceptions import (
     LAST_LINES,
@@ -17,6 +19,7 @@ from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
+from airflow_synapse.plurals import counted
 from airflow_synapse.rayjobs.client.agents import is_agent_usable
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.logs.line_limit import LineLimit
@@ -38,6 +41,11 @@ leaves the requests to logs that grow."""
 
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
+
+_READ_AGAIN_BYTES_PER_SECOND = 20_000_000
+_LONGEST_READ_AGAIN = 10.0
+"""A read over the dashboard keeps its place for a second per so many bytes that it reads again, and so many
+seconds at most."""
 
 _LONGEST_KEPT = 2_000
 """Characters of each last line that are kept for the case that the job fails."""
@@ -77,6 +85,8 @@ class LogFollower:
         self._tick: asyncio.TimerHandle | None = None
         self._outages = outages
         self._queued_for = 0.0
+        self.is_behind = False
+        self._patience = _Patience(watch.pace)
         self._times_missing = 0
         self._missing_is_told = False
         self._failing_since: float | None = None
@@ -113,6 +123,8 @@ class LogFollower:
             elif was_growing:
                 self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
             was_growing = is_growing
+            if self.is_behind and not failure_pause:
+                continue
             pause = self._pace.log_read if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
 
@@ -147,29 +159,43 @@ class LogFollower:
         if info.driver_node_id is None:
             self._out((info.message or "").splitlines())
             return
-        backoff, patience = self._pace.log_backoff(), _Patience(self._pace)
+        backoff = self._pace.log_backoff()
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
-            before = self._lines.received
+            before, pause = self._lines.received, 0.0
             try:
                 await self._read(info, Lane.END)
                 self._note_success(info)
-                break
-            except RayClusterUnreachableError as exc:
-                if not await self._does_cluster_answer(info) or self._lines.received > before:
-                    patience = _Patience(self._pace)
-                elif patience.is_over(time.monotonic()):
-                    self._tell_rest_is_left_out(info, exc)
+                if not self.is_behind:
                     break
-                await asyncio.sleep(backoff.next_pause(exc.retry_after))
+            except RayClusterUnreachableError as exc:
+                if not await self._is_worth_another_try(info, exc, before):
+                    break
+                pause = backoff.next_pause(exc.retry_after)
             except AirflowSynapseError as exc:
                 self._warn_if_missing(info, exc)
                 if self._times_missing >= _MISSING_IS_NEWS_AFTER:
                     break
-                await asyncio.sleep(backoff.next_pause())
+                pause = backoff.next_pause()
+            await asyncio.sleep(pause)
         self._out(self._lines.flush())
         self._tell_left_out(is_end=True)
         self.close()
+
+    async def _is_worth_another_try(
+        self, info: JobInfo, error: RayClusterUnreachableError, before: int
+    ) -> bool:
+        """Return whether the rest of an ended job's log may still be had, and say so if not.
+
+        :param before: Up to which byte it was read before the read that failed.
+        """
+        if not await self._does_cluster_answer(info) or self._lines.received > before:
+            self._patience = _Patience(self._pace)
+            return True
+        if self._patience.is_over(time.monotonic()):
+            self._tell_rest_is_left_out(info, error)
+            return False
+        return True
 
     async def _does_cluster_answer(self, info: JobInfo) -> bool:
         """Wait until the cluster answers, and return whether it did at once.
@@ -196,29 +222,37 @@ class LogFollower:
             self._tick = None
 
     async def _read(self, info: JobInfo, lane: Lane) -> None:
-        """Take in what the log has got since the last read."""
-        async with self._stream(lane):
-            before = self._lines.received
+        """Take in what the log has got since the last read, or as much as there is time for."""
+        loop, before = asyncio.get_running_loop(), self._lines.received
+        began = loop.time()
+        places, least = self._watch.log_places[lane], self._cost_of_coming_back(info)
+        async with places.place(is_behind=self.is_behind, least=least) as scope:
+            self._queued_for = loop.time() - began
             try:
-                async with aclosing(read_from(self._api.in_lane(lane), info, before)) as chunks:
-                    async for chunk in chunks:
-                        await self._take_in(chunk)
+                with scope:
+                    await self._take_in_all(read_from(self._api.in_lane(lane), info, before), scope)
             finally:
                 self._watch.metrics.count(LOG_BYTES, self._lines.received - before)
+            self.is_behind = scope.cancel_called
+        self._queued_for += self._api.budget.queued_for(lane)
 
-    @asynccontextmanager
-    async def _stream(self, lane: Lane) -> AsyncIterator[None]:
-        """Wait for one of the cluster's log streams."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        async with self._watch.log_streams[lane]:
-            self._queued_for = loop.time() - began
-            yield
-            self._queued_for += self._api.budget.queued_for(lane)
+    def _cost_of_coming_back(self, info: JobInfo) -> float:
+        """Return the seconds for which a read has to go on to be worth the bytes that it reads again."""
+        if is_agent_usable(info):
+            return 0.0
+        return min(_LONGEST_READ_AGAIN, self._lines.received / _READ_AGAIN_BYTES_PER_SECOND)
 
-    async def _take_in(self, chunk: bytes) -> None:
+    async def _take_in_all(self, chunks: AsyncGenerator[bytes, None], place: CancelScope) -> None:
+        async with aclosing(chunks) as parts:
+            async for chunk in parts:
+                with CancelScope(shield=True):  # who has waited for its turn takes it
+                    await self._take_in(chunk, place)
+                if place.cancel_called:
+                    return
+
+    async def _take_in(self, chunk: bytes, place: CancelScope) -> None:
         loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
-        while start < len(chunk):
+        while start < len(chunk) and (start == 0 or not place.cancel_called):
             async with turns.turn(self._has_room) as most_lines:
                 end = end_of_turn(chunk, start, most_lines)
                 self._out(self._lines.feed(chunk[start:end], loop.time()))
@@ -246,9 +280,9 @@ class LogFollower:
         count = self._limit.left_out(time.monotonic(), is_end=is_end)
         if count:
             self._logger.warning(
-                "%d lines were left out here: the job writes more than the limit set for its log. All "
-                "of it is in the Ray dashboard at %s.",
-                count,
+                "%s left out here: the job writes more than the limit set for its log. All of it is in the "
+                "Ray dashboard at %s.",
+                f"{counted(count, 'line')} {'was' if count == 1 else 'were'}",
                 self._api.cluster.address,
             )
 

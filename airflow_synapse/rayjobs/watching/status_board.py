@@ -46,7 +46,14 @@ _AT_A_TIME = 25
 """Watchers woken before other tasks of the event loop get their turn."""
 
 _OUTAGE_AFTER = 2
-"""Failed requests in a row after which not one job but the cluster has a problem."""
+"""Failed requests in a row after which not one job but the cluster has a problem, if they were about
+different things."""
+
+_THE_CLUSTER = ""
+"""Stands for the cluster itself among the job ids that were asked for in vain."""
+
+_LONGEST_PROBE = 5.0
+"""Seconds for which a job that does not answer keeps others from being asked for."""
 
 
 @dataclass(eq=False)
@@ -89,6 +96,7 @@ class StatusBoard:
         self._running: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[object]] = set()
         self._failures = 0
+        self._failing: set[str] = set()
         self._last_error: RayClusterUnreachableError | None = None
         self._backoff = pace.backoff()
         self._looks_per_list = 1.0
@@ -233,10 +241,13 @@ class StatusBoard:
     async def _probe(self) -> None:
         """Find out whether the cluster is back, with one request."""
         if self._asking:
-            await asyncio.wait(self._asking)
+            await asyncio.wait(self._asking, timeout=_LONGEST_PROBE)
         for look in self._next_due():
-            await self._ask(look)
-        if self._failures >= _OUTAGE_AFTER and self._last_error is not None:
+            task: asyncio.Task[object] = asyncio.create_task(self._ask(look))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            await asyncio.wait({task}, timeout=_LONGEST_PROBE)
+        if self._is_away and self._last_error is not None:
             await asyncio.sleep(self._backoff.next_pause(self._last_error.retry_after))
 
     async def _ask(self, look: _Look) -> None:
@@ -280,24 +291,45 @@ class StatusBoard:
 
     # Outages
 
+    @property
+    def _is_away(self) -> bool:
+        """Whether the cluster has a problem, and not one job: its own answers may be all that fails."""
+        return self._failures >= _OUTAGE_AFTER and len(self._failing) > 1
+
     def _note_success(self) -> None:
         self._failures = 0
+        self._failing.clear()
         self._backoff.reset()
 
     async def _note_failure(self, look: _Look, error: RayClusterUnreachableError) -> None:
         """Try again later for a caller that knows of the outage, and tell all others who wait."""
+        was_away = self._is_away
         self._failures += 1
+        self._failing.add(look.job_id)
         self._last_error = error
+        if self._failures >= _OUTAGE_AFTER and not self._is_away:
+            await self._ask_for_something_else()
         if not look.knows_of_outage:
             _fail(look, error)
         elif not look.answer.done():
             now = asyncio.get_running_loop().time()
             look.at = now + look.backoff.next_pause(error.retry_after)
             self._queue(look)
-        if self._failures == _OUTAGE_AFTER:
+        if self._is_away and not was_away:
             self._metrics.count(OUTAGES)
-        if self._failures >= _OUTAGE_AFTER:
+        if self._is_away:
             await self._tell_others(error)
+
+    async def _ask_for_something_else(self) -> None:
+        """Find out whether the cluster has a problem or only the one job that was asked for in vain."""
+        try:
+            await self._api.get_version()
+        except RayClusterUnreachableError:
+            self._failing.add(_THE_CLUSTER)
+        except AirflowSynapseError:
+            pass  # that is an answer
+        else:
+            self._note_success()
 
     async def _tell_others(self, error: RayClusterUnreachableError) -> None:
         now = asyncio.get_running_loop().time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Callable
@@ -179,6 +180,12 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"runtime_env": {"py_modules": [7]}}, "runtime_env['py_modules']"),
         ({"runtime_env": {"excludes": "*.bin"}}, "runtime_env['excludes'] is a str"),
         ({"runtime_env": {"working_dir": "/no/such/folder"}}, "/no/such/folder"),
+        ({"runtime_env": {"working_dir": "s3://bucket/folder"}}, "s3://bucket/folder"),
+        ({"runtime_env": {"py_modules": ["https://host/a.tar"]}}, "https://host/a.tar"),
+        ({"runtime_env": {"config": {"setup_timeout_seconds": 0}}}, "setup_timeout_seconds"),
+        ({"runtime_env": {"conda": "no-such.yml"}}, "no-such.yml"),
+        ({"runtime_env": {"pip": {"packages": ["a"], "pip_chek": True}}}, "pip_chek"),
+        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "both uv and conda"),
         ({"runtime_env": {"env_vars": {"A": ["x"]}}}, "runtime_env['env_vars']['A']"),
     ],
 )
@@ -401,6 +408,40 @@ def test_argument_of_another_type_is_refused_by_its_name(given: Given, told: str
     """What can't be sent is refused before packages are, and the error names argument and place."""
     with pytest.raises(RayJobSubmissionError, match=re.escape(told)):
         RayJobExecutor("http://head", **given).prepare_entrypoint("true")
+
+
+def test_own_wheel_goes_along_with_a_lock_that_has_hashes(plugin: Path) -> None:
+    """pip takes no line without one, so it gets its own; uv needs none."""
+    written(plugin, "requirements.txt", "idna==3.2 --hash=sha256:aa\n")
+    (plugin / "wheels").mkdir()
+    (plugin / "wheels" / "own-1.0-py3-none-any.whl").write_bytes(b"")
+    lines = {}
+    for manager in ("pip", "uv"):
+        executor = RayJobExecutor("http://head", working_dir=plugin, package_manager=manager)
+        prepared = executor.prepare_action("train", {"epochs": 1})
+        lines[manager] = prepared.spec.runtime_env[manager]["packages"][1]
+
+    assert lines["pip"] == f"{lines['uv']} --hash=sha256:{hashlib.sha256(b'').hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("requirements", "options"),
+    [("idna==3.2 --hash=sha256:aa\n-e .\n", None), ("idna==3.2\n", ["--require-hashes"])],
+)
+def test_hashes_that_pip_would_miss_are_told(
+    stub_dashboard: StubDashboard, plugin: Path, requirements: str, options: list[str] | None
+) -> None:
+    """Before anything is sent: on the cluster it takes minutes to find out."""
+    written(plugin, "requirements.txt", requirements)
+    written(plugin, "pyproject.toml", "")
+    executor = RayJobExecutor(
+        stub_dashboard.url, working_dir=plugin, package_manager_options=options
+    )
+
+    with pytest.raises(PluginRequirementsError, match="have no hash"):
+        executor.submit("train", {"epochs": 1})
+
+    assert stub_dashboard.count() == 0
 
 
 def test_wheels_are_in_the_folder_of_the_manifest_or_else_in_wheels(plugin: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from airflow_synapse.exceptions import (
     RayAuthenticationError,
@@ -243,3 +244,56 @@ async def test_broken_board_leaves_nobody_waiting(
             await asyncio.wait_for(watch.board.look("j0", at=now()), 10)
 
     assert (await asyncio.wait_for(watch.board.look("j0", at=now()), 10)).status == "RUNNING"
+
+
+class BadJob(StubDashboard):
+    """A dashboard of which one job can't be asked for."""
+
+    fault = "error"
+
+    async def _get_job(self, request: web.Request) -> web.Response:
+        if request.match_info["job_id"] == "bad":
+            if self.fault == "hang":
+                await asyncio.sleep(3600)
+            return web.Response(status=500, text="it broke")
+        return await super()._get_job(request)
+
+
+@pytest.mark.parametrize("fault", ["error", "hang"])
+async def test_job_that_can_t_be_asked_for_touches_no_other(counts: Counts, fault: str) -> None:
+    """It is no outage of the cluster, however often its own answer fails."""
+    async with BadJob() as stub:
+        stub.fault = fault
+        jobs = add_jobs(stub, 5)
+        stub.add_job("bad", runtime=NEVER)
+        cluster = RayCluster(stub.url, request_timeout=0.3)
+        async with shared_watch(cluster, pace=PACE, metrics=counts) as watch:
+            bad: list[BaseException] = []
+
+            async def look_for_ever() -> None:
+                while True:
+                    try:
+                        await watch.board.look("bad", at=now())
+                    except RayClusterUnreachableError as error:
+                        bad.append(error)
+
+            looking = asyncio.create_task(look_for_ever())
+            while len(bad) < 4:
+                assert len(await look_at(watch, jobs)) == 5
+            looking.cancel()
+
+    assert OUTAGES not in counts.counts
+
+
+async def test_cluster_of_which_only_one_job_is_watched_may_be_away(
+    stub: StubDashboard, watch: ClusterWatch, counts: Counts
+) -> None:
+    """Where nothing else answers either, it is the cluster's outage."""
+    add_jobs(stub, 1)
+    stub.inject(Answer(503), times=None)
+
+    for _ in range(3):
+        with pytest.raises(RayClusterUnreachableError):
+            await watch.board.look("j0", at=now())
+
+    assert counts.counts[OUTAGES] == 1

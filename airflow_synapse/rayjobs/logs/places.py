@@ -1,0 +1,106 @@
+"""How many logs of one cluster are read at the same time, and who has to make room for whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import CancelScope
+
+LONGEST_TURN = 0.5
+"""Seconds after which a log leaves its place to one that waits."""
+
+
+@dataclass(eq=False)
+class _Place:
+    """A place that is taken.
+
+    :param until: When it has to be left if another log waits, on the event loop's clock.
+    """
+
+    scope: CancelScope
+    until: float
+
+
+class LogPlaces:
+    """Places in which logs are read. With more logs than places, they take turns.
+
+    A log that has had its place for a while leaves it to one that waits, and goes on later. A log that
+    left in the middle waits behind those that were read to their end the last time. So the one line of
+    a quiet log does not wait until chatty logs are through, which may be never.
+
+    :param count: How many logs are read at the same time.
+    :param longest_turn: Seconds after which a place is left if another log waits.
+    """
+
+    def __init__(self, count: int, *, longest_turn: float = LONGEST_TURN) -> None:
+        self._free = count
+        self._longest_turn = longest_turn
+        self._taken: list[_Place] = []
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+        self._timer: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def place(
+        self, *, is_behind: bool = False, least: float = 0.0
+    ) -> AsyncIterator[CancelScope]:
+        """Wait for a place, and give the scope to read in. It is cancelled when the place is to be left.
+
+        :param is_behind: Whether the log left its last place in the middle.
+        :param least: Seconds for which the place is kept at least, where it is dear to come back.
+        """
+        await self._enter(is_behind=is_behind)
+        turn = max(self._longest_turn, least)
+        place = _Place(CancelScope(), asyncio.get_running_loop().time() + turn)
+        self._taken.append(place)
+        self._reclaim()
+        try:
+            yield place.scope
+        finally:
+            self._taken.remove(place)
+            self._leave()
+
+    async def _enter(self, *, is_behind: bool) -> None:
+        if self._free and not self._count_waiting():
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[is_behind].append(turn)
+        self._reclaim()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the place was given just now
+            raise
+
+    def _leave(self) -> None:
+        """Give the place to the next one."""
+        for queue in self._waiting:
+            while queue:
+                turn = queue.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
+
+    def _count_waiting(self) -> int:
+        return sum(not turn.done() for queue in self._waiting for turn in queue)
+
+    def _reclaim(self) -> None:
+        """Ask as many logs to leave as wait, those whose turn is over the longest first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        leaving = sum(place.scope.cancel_called for place in self._taken)
+        staying = [place for place in self._taken if not place.scope.cancel_called]
+        staying.sort(key=lambda place: place.until)
+        loop = asyncio.get_running_loop()
+        for place in staying[: max(0, self._count_waiting() - leaving)]:
+            if place.until > loop.time():
+                self._timer = loop.call_at(place.until, self._reclaim)
+                return
+            place.scope.cancel()
