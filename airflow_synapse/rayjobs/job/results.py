@@ -18,7 +18,7 @@ an empty file or a part of it."""
 
 
 _PLACEHOLDER = b'{"returned": false}'
-"""What the action runtime keeps in a result's place until the action returns."""
+"""What the action runtime keeps in the file until the action returns."""
 
 _NOT_RETURNED = "its action has not returned"
 
@@ -44,7 +44,7 @@ async def read_result(
         try:
             return await _read_once(api, info, max_bytes)
         except RayLogNotFoundError as exc:
-            if exc.reason == _NOT_RETURNED:  # nor will it any more
+            if exc.reason == _NOT_RETURNED:  # and it never will
                 raise
             await asyncio.sleep(backoff.next_pause())
     return await _read_once(api, info, max_bytes)
@@ -70,23 +70,21 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
 
 
 def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> ExecutionError:
-    """Return the error that says that a job has no result, and what to do about it.
+    """Return the error for a job without a result, with what to do about it.
 
     :param cause: Why it can't be read.
     """
     if info.status != SUCCEEDED:
-        hint = "A job has its result once it has SUCCEEDED."
+        hint = "A job has a result only once it has SUCCEEDED."
     elif ACTION_KEY not in info.metadata:
         hint = "It runs a command, and only plugin actions and functions return something."
     elif cause.reason == _NOT_RETURNED:
         hint = (
-            "The action ended its process itself (os._exit, os.exec…), so its exit code 0 is all there is. "
-            "Let the action return, or ask for no result (do_xcom_push=False)."
+            "The action ended its own process (os._exit, os.exec…) with exit code 0 before it returned. Let "
+            "the action return, or set do_xcom_push=False if nobody needs a result."
         )
     else:
-        hint = (
-            "Its node may be gone, or the result could not be written: the job's log says so then."
-        )
+        hint = "Its node may be gone, or the result could not be written. In that case, the job's log says so."
     return ExecutionError(
         job_id=info.job_id,
         cluster=cluster,

@@ -26,23 +26,23 @@ from airflow_synapse.rayjobs.reporting import UploadProgress
 log = logging.getLogger(__name__)
 
 _WORTH_WAITING_FOR = 1024 * 1024
-"""Bytes from which on a package is sent by one task at a time. Each action has a small one of its own."""
+"""Bytes. Only one task at a time sends a package of this size or more. Each action also has a small one."""
 
 _LONGEST_PAUSE = 0.5
-"""Seconds before the last look whether another machine has sent a package, at most."""
+"""The longest pause before the last check whether another machine has sent a package, in seconds."""
 
 
 async def upload(
     api: JobsApi, package: Package, *, on_progress: UploadProgress | None = None
 ) -> None:
-    """Send a package, unless the cluster has it or another task is just sending it."""
+    """Send a package, unless the cluster has it. If another task is sending it, wait for that."""
     if await api.has_package(package.uri):
         return
     if package.size < _WORTH_WAITING_FOR:
         await _send(api, package, on_progress)
         return
     async with sole_upload(package.uri, api.cluster.address):
-        # Another machine may have sent it meanwhile, or be about to begin as this one is.
+        # Another machine may have sent it by now, or may be about to start, just as this one is.
         await asyncio.sleep(random.uniform(0.0, _LONGEST_PAUSE))  # noqa: S311  # no secret depends on it
         if not await api.has_package(package.uri):
             await _send(api, package, on_progress)
