@@ -36,14 +36,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "requests_per_second": {
         "description": (
-            "How many requests per second one triggerer may send to one Ray cluster, including the agents "
-            "on its nodes. All watched jobs share this budget, so with more jobs each one is polled less "
-            "often. A status request keeps a head node busy for about 3 ms."
+            "How many requests per second one process may send to one Ray cluster at most, including the "
+            "agents on its nodes. Below this ceiling, the pace follows the head node: as long as its answers "
+            "take about as long as at rest, more requests are sent, otherwise fewer."
         ),
         "version_added": "0.1.0",
         "example": None,
         "type": "float",
-        "default": "100",
+        "default": "1000",
     },
     "log_streams": {
         "description": (

@@ -22,8 +22,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.job import stopping, submission
 from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.job.results import read_result

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from anyio import fail_after
 
 from airflow_synapse.exceptions import AirflowSynapseError
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
 from airflow_synapse.rayjobs.logs.reading import read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster

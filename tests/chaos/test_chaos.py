@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import jobs_api
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
-from airflow_synapse.rayjobs.logs import reading as log_reading_module
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
@@ -128,13 +127,6 @@ class Task:
             self._position = self._checkpoint[0]
             del self.lines[self._checkpoint[1] :]
         self.report.append(f"{'restarted' if is_clean else 'killed'} at byte {self._position}")
-
-
-@pytest.fixture(autouse=True)
-def no_agent_is_remembered() -> Iterator[None]:
-    log_reading_module._unusable_agents.clear()
-    yield
-    log_reading_module._unusable_agents.clear()
 
 
 @pytest.mark.parametrize("has_agent", [True, False], ids=["agent", "dashboard"])

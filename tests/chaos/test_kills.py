@@ -70,12 +70,13 @@ def watch_while(
     harming.start()
     options = WatchOptions(poll_interval=0.5, unreachable_timeout=90.0)
     try:
-        info, _ = executor.watch(
+        outcome = executor.watch(
             job_id, options=options, emit=emit, logger=logging.getLogger("watch")
         )
     finally:
         harming.join()
-    return info, lines
+    assert outcome.info is not None
+    return outcome.info, lines
 
 
 def test_killed_driver_is_a_failure_of_the_job(head: RayHead, executor: RayJobExecutor) -> None:

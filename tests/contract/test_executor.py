@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from airflow_synapse.exceptions import (
-    ExecutionError,
     JobIdConflictError,
     RayJobEntrypointError,
     RayJobNotFoundError,
@@ -228,7 +227,7 @@ def test_runtime_env_that_can_not_be_set_up(dashboard: Dashboard, tmp_path: Path
     assert caught.value.exit_code is None
     assert "no-such-package-of-ours" in executor.get_logs(job_id)
     assert executor.get_last_lines(job_id)
-    with pytest.raises(ExecutionError, match="left no result"):
+    with pytest.raises(RayJobRuntimeEnvError):
         executor.get_result(job_id)
 
 

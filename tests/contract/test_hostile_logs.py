@@ -12,6 +12,7 @@ import pytest
 
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.client.agents import UNUSABLE
+from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 from local_services.ray_head import RayHead
 
@@ -85,23 +86,26 @@ def test_log_that_goes_away_is_told_once(
 ) -> None:
     """A log that is deleted or emptied while it is read is one warning; the job's end still counts."""
     job_id = executor.submit_entrypoint("exec >&-; sleep 8; exit 7")
-    began = threading.Event()
-    watched: list[object] = []
+    is_all_written = threading.Event()
+    watched: list[Outcome] = []
+
+    def look(lines: Sequence[str]) -> None:
+        # The last line that Ray writes; one that came after the harm would mend the log.
+        if any(line.startswith("Running entrypoint for job ") for line in lines):
+            is_all_written.set()
 
     def watch() -> None:
         options = WatchOptions(poll_interval=0.5)
-        watched.append(
-            executor.watch(job_id, options=options, emit=lambda _: began.set(), logger=LOGGER)
-        )
+        watched.append(executor.watch(job_id, options=options, emit=look, logger=LOGGER))
 
     watching = threading.Thread(target=watch)
     watching.start()
-    assert began.wait(60)
+    assert is_all_written.wait(60)
     harm(ray_head.logs_dir / f"job-driver-{job_id}.log")
     watching.join(60)
 
-    ((info, _),) = watched
-    assert info.status == "FAILED"
+    (outcome,) = watched
+    assert outcome.status == "FAILED"
     warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert f"The log of Ray job {job_id} can't be read" in warnings[0]

@@ -1,17 +1,22 @@
-"""So many requests a second for one cluster, shared by all that ask for something there."""
+"""How much a cluster is asked: at the pace that its head bears, and never more than a given rate.
+
+All that ask a cluster from one event loop share one budget.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-REQUESTS_PER_SECOND = 100.0
-"""What a cluster is asked at most where nobody says otherwise."""
+from airflow_synapse.rayjobs.client.head_pace import HeadPace, LoopDelay
 
-_SHARE_OF_DEBT = 0.5
-"""The share of the rate that pays for what requests cost beyond what was taken for them."""
+REQUESTS_PER_SECOND = 1000.0
+"""What a cluster is asked at most where nobody says otherwise."""
 
 
 class Lane(Enum):
@@ -30,106 +35,261 @@ class Lane(Enum):
     LOG = 1
 
 
-_SHARING = tuple(lane for lane in Lane if lane is not Lane.KILL)
+class Kind(Enum):
+    """What a request costs the head."""
+
+    LOOK = "look"
+    """A look at one job. How long it takes shows how busy the head is."""
+
+    LIST = "list"
+    """A look at all jobs, which holds up everything else."""
+
+    OTHER = "other"
+    """Any other short request."""
+
+    STREAM = "stream"
+    """A transfer of many bytes, or a request that the head does not answer itself."""
+
+
+_LONGEST_KEPT = 5.0
+"""Seconds after which a request that hangs keeps no place any more."""
+
+
+class _Queues:
+    """Requests that wait, served by the weights of their lanes (stride scheduling), kills first.
+
+    Requests within a lane are served in turn, so all jobs get the same. What one lane does not use the
+    others get.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
+        self._passes = {lane: 0.0 for lane in Lane if lane is not Lane.KILL}
+
+    def __bool__(self) -> bool:
+        return any(self._queues.values())
+
+    def wait(self, lane: Lane) -> asyncio.Future[None]:
+        """Return what is done when the request may go on."""
+        if lane in self._passes and not self._queues[lane]:  # no claim to what was not used
+            busy = [share for other, share in self._passes.items() if self._queues[other]]
+            self._passes[lane] = max(self._passes[lane], min(busy, default=0.0))
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues[lane].append(turn)
+        return turn
+
+    def let_one_go(self) -> bool:
+        """Let the next request go on; return whether there was one that still waited."""
+        turn = self._pop()
+        if turn is None or turn.done():  # cancelled while it waited
+            return False
+        turn.set_result(None)
+        return True
+
+    def _pop(self) -> asyncio.Future[None] | None:
+        if self._queues[Lane.KILL]:
+            return self._queues[Lane.KILL].popleft()
+        waiting = [lane for lane in self._passes if self._queues[lane]]
+        if not waiting:
+            return None
+        lane = min(waiting, key=self._passes.__getitem__)
+        self._passes[lane] += 1.0 / lane.value
+        return self._queues[lane].popleft()
 
 
 class RequestBudget:
-    """Gives the right to send requests, at a steady rate.
+    """Gives the right to send requests.
 
-    Requests within a lane are served in turn, so all jobs get the same. Lanes share the rate by their
-    weights (stride scheduling), and what one does not use the others get.
-
-    :param rate: Requests per second.
+    :param rate: Requests per second at most, of all kinds.
     :param burst: Requests that may go out at once after a pause.
+    :param pace: What the head bears.
     """
 
-    def __init__(self, rate: float, *, burst: float | None = None) -> None:
+    def __init__(
+        self, rate: float, *, burst: float | None = None, pace: HeadPace | None = None
+    ) -> None:
         self.rate = rate
+        self.pace = pace or HeadPace()
         self._burst = max(1.0, rate / 5 if burst is None else burst)
         self._tokens = self._burst
-        self._debt = 0.0
         self._filled_at = 0.0
-        self._queues: dict[Lane, deque[tuple[float, asyncio.Future[None]]]] = {
-            lane: deque() for lane in Lane
-        }
-        self._passes = dict.fromkeys(_SHARING, 0.0)
+        self._delay = LoopDelay()
+        self._in_flight = 0
+        self._listing = 0
+        self._lists_begun = 0
+        self.list_seconds = 0.0
+        self._for_a_place = _Queues()
+        self._for_a_token = _Queues()
         self._queued_for = dict.fromkeys(Lane, 0.0)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_short(self) -> bool:
         """Whether a request has to wait at present."""
-        return any(self._queues.values())
+        return bool(self._for_a_place) or bool(self._for_a_token)
+
+    @property
+    def looks_per_second(self) -> float:
+        """How many looks at jobs a second the head bears, as far as is known, within the rate."""
+        return min(self.rate, self.pace.looks_per_second)
+
+    @property
+    def places(self) -> int:
+        """How many requests may be under way at present."""
+        return self.pace.limit(asyncio.get_running_loop().time())
 
     def queued_for(self, lane: Lane) -> float:
         """Return for how many seconds the lane's last request had to wait."""
         return self._queued_for[lane]
 
-    async def take(self, lane: Lane, cost: float = 1.0) -> None:
-        """Wait for the right to send a request.
+    @asynccontextmanager
+    async def turn(self, lane: Lane, kind: Kind = Kind.OTHER) -> AsyncIterator[Turn]:
+        """Wait for the right to send a request, and keep a place for it until it is over.
 
-        :param cost: How many ordinary requests this one is worth.
+        A request that hangs gives its place to others after a while.
         """
-        self._fill()
-        if self._tokens >= 1.0 and not self.is_short:
-            self._tokens -= cost
-            self._queued_for[lane] = 0.0
-            return
         loop = asyncio.get_running_loop()
-        began, turn = loop.time(), loop.create_future()
-        self._enter(lane)
-        self._queues[lane].append((cost, turn))
-        self._serve()
-        await turn
-        self._queued_for[lane] = loop.time() - began
+        began = loop.time()
+        has_place = kind is not Kind.STREAM
+        if has_place:
+            await self._take_place(lane)
+        turn = Turn(self, kind, has_place=has_place)
+        giving_up = loop.call_later(_LONGEST_KEPT, turn.leave)
+        try:
+            await self._take_token(lane)
+            self._queued_for[lane] = loop.time() - began
+            with self._delay.watched():
+                turn.sent()
+                yield turn
+        finally:
+            giving_up.cancel()
+            turn.leave()
 
-    def charge(self, lane: Lane, cost: float) -> None:
-        """Take note of a request that turned out to be worth ``cost`` more than was taken for it.
+    def leave(self) -> None:
+        """Give a place to the next request."""
+        self._in_flight -= 1
+        self._serve_places()
 
-        It is paid off bit by bit, so that nobody has to wait until all of it is.
-        """
+    def charge(self, looks: float) -> None:
+        """Take note that something kept the head as busy as so many looks do."""
+        self.pace.charge(looks, asyncio.get_running_loop().time())
+
+    def begin(self, kind: Kind) -> _Sent:
+        """Note that a request is sent now, and return what :meth:`end` takes."""
+        if kind is Kind.LIST:
+            self._listing += 1
+            self._lists_begun += 1
+        now = asyncio.get_running_loop().time()
+        return _Sent(now, self._lists_begun, is_alone=self._in_flight == 1)
+
+    def end(self, kind: Kind, sent: _Sent) -> None:
+        """Note that it is being answered."""
+        now = asyncio.get_running_loop().time()
+        seconds = max(0.0, now - sent.at - self._delay.since(sent.at))
+        if kind is Kind.LIST:
+            self._listing -= 1
+            self.list_seconds = seconds
+        elif kind is Kind.LOOK and not self._listing and sent.lists_begun == self._lists_begun:
+            is_full = self._in_flight >= self.pace.limit(now)
+            self.pace.note(seconds, now, is_alone=sent.is_alone, is_full=is_full)
+
+    async def _take_place(self, lane: Lane) -> None:
+        """Wait until the head has no more under way than it bears. Kills do not wait."""
+        limit = self.pace.limit(asyncio.get_running_loop().time())
+        if lane is Lane.KILL or (self._in_flight < limit and not self._for_a_place):
+            self._in_flight += 1
+            return
+        turn = self._for_a_place.wait(lane)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the place was given just now
+                self._in_flight -= 1
+                self._serve_places()
+            raise
+
+    def _serve_places(self) -> None:
+        limit = self.pace.limit(asyncio.get_running_loop().time())
+        while self._for_a_place and self._in_flight < limit:
+            if self._for_a_place.let_one_go():
+                self._in_flight += 1
+
+    async def _take_token(self, lane: Lane) -> None:
+        """Wait until the rate allows one more request."""
         self._fill()
-        self._debt += cost
-        if lane in self._passes:
-            self._passes[lane] += cost / lane.value
-
-    def _enter(self, lane: Lane) -> None:
-        """Give a lane that rested no claim to what it did not use."""
-        if lane in self._passes and not self._queues[lane]:
-            busy = [self._passes[other] for other in _SHARING if self._queues[other]]
-            self._passes[lane] = max(self._passes[lane], min(busy, default=0.0))
+        if self._tokens >= 1.0 and not self._for_a_token:
+            self._tokens -= 1.0
+            return
+        turn = self._for_a_token.wait(lane)
+        self._serve_tokens()
+        await turn
 
     def _fill(self) -> None:
         now = asyncio.get_running_loop().time()
         if self._filled_at:
             new = (now - self._filled_at) * self.rate
-            paid = min(self._debt, new * _SHARE_OF_DEBT)
-            self._debt -= paid
-            self._tokens = min(self._burst, self._tokens + new - paid)
+            self._tokens = min(self._burst, self._tokens + new)
         self._filled_at = now
 
-    def _serve(self) -> None:
+    def _serve_tokens(self) -> None:
         """Give all that can be given now, and come back when there is more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._fill()
-        while self.is_short and self._tokens >= 1.0:
-            lane = self._next_lane()
-            cost, turn = self._queues[lane].popleft()
-            if not turn.done():  # cancelled while it waited
-                self._tokens -= cost
-                if lane in self._passes:
-                    self._passes[lane] += cost / lane.value
-                turn.set_result(None)
-        if self.is_short:
-            missing = (1.0 - self._tokens) / (self.rate * (1.0 - _SHARE_OF_DEBT))
-            self._timer = asyncio.get_running_loop().call_later(max(missing, 0.001), self._serve)
+        while self._for_a_token and self._tokens >= 1.0:
+            if self._for_a_token.let_one_go():
+                self._tokens -= 1.0
+        if self._for_a_token:
+            missing = (1.0 - self._tokens) / self.rate
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(missing, 0.001), self._serve_tokens)
 
-    def _next_lane(self) -> Lane:
-        if self._queues[Lane.KILL]:
-            return Lane.KILL
-        return min((lane for lane in _SHARING if self._queues[lane]), key=self._passes.__getitem__)
+
+@dataclass(frozen=True)
+class _Sent:
+    """A request on its way.
+
+    :param at: When it was sent, on the event loop's clock.
+    :param lists_begun: How many lists had been asked for.
+    :param is_alone: Whether no other request kept a place then.
+    """
+
+    at: float
+    lists_begun: int
+    is_alone: bool
+
+
+class Turn:
+    """One request's right to be sent.
+
+    :param budget: The budget that gave it.
+    :param has_place: Whether it keeps a place among those under way.
+    """
+
+    def __init__(self, budget: RequestBudget, kind: Kind, *, has_place: bool) -> None:
+        self._budget = budget
+        self._kind = kind
+        self._has_place = has_place
+        self._sent: _Sent | None = None
+
+    def sent(self) -> None:
+        """Note that the request is sent now."""
+        self._sent = self._budget.begin(self._kind)
+
+    def answered(self) -> None:
+        """Note that its answer begins."""
+        sent, self._sent = self._sent, None
+        if sent is not None:
+            self._budget.end(self._kind, sent)
+
+    def leave(self) -> None:
+        """Leave the place, if it is kept still."""
+        if self._has_place:
+            self._has_place = False
+            self._budget.leave()
+        if self._sent is not None and self._kind is Kind.LIST:
+            self.answered()  # it failed or hangs
 
 
 _Budgets = WeakValueDictionary[tuple[str, float], RequestBudget]

@@ -19,7 +19,7 @@ from airflow_synapse.rayjobs.client.answers import (
     each_object,
     server_time,
 )
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
+from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.client.uploading import upload_file
 from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
@@ -39,10 +39,6 @@ _MAX_LIST = 8 * 1024 * 1024
 
 _ROWS_AT_A_TIME = 25
 """Jobs of a list read before other tasks of the event loop get their turn."""
-
-_BYTES_PER_LOOK = 5_000
-"""Bytes of the list that cost a dashboard as much as one look: with Ray 2.60 a list of 1,000 jobs has
-530 kB and takes 340 ms, a look 3 ms."""
 
 _FILE_COST = 2.0
 """What reading a file over the dashboard costs it beyond one look at a status, in such looks."""
@@ -101,7 +97,7 @@ class DashboardApi:
     async def get_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo:
         """Return what the cluster knows about the job."""
         details = await self._session.get_json(
-            job_path(job_id), lane=self._lane, job_id=job_id, timeout=timeout
+            job_path(job_id), lane=self._lane, kind=Kind.LOOK, job_id=job_id, timeout=timeout
         )
         return self._job_info(details, job_id)
 
@@ -120,17 +116,16 @@ class DashboardApi:
 
     async def list_jobs(self) -> list[JobInfo]:
         """Return all submission jobs that the cluster remembers."""
-        rows = await self._session.get_json(SUBMISSIONS, lane=self._lane)
+        rows = await self._session.get_json(SUBMISSIONS, lane=self._lane, kind=Kind.LIST)
         try:
             return [JobInfo.from_api(row) for row in rows if row.get("type") == "SUBMISSION"]
         except (ValueError, AttributeError, TypeError) as exc:
             raise self.unreachable(f"it sent {exc}") from exc
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
-        """Return what the list of all jobs says about some of them, and the looks that it cost."""
+        """Return what the list of all jobs says about some of them, and the seconds it took the head."""
         body = await self._read_list()
-        cost = max(1.0, len(body) / _BYTES_PER_LOOK)
-        self.budget.charge(self._lane, cost - 1.0)
+        seconds = self.budget.list_seconds
         jobs: dict[str, JobInfo] = {}
         try:
             for number, row in enumerate(each_object(body.decode())):
@@ -141,11 +136,13 @@ class DashboardApi:
                     await asyncio.sleep(0)
         except (ValueError, AttributeError, TypeError) as exc:
             raise self.unreachable(f"it sent {exc}") from exc
-        return jobs, cost
+        return jobs, seconds
 
     async def _read_list(self) -> bytearray:
         body = bytearray()
-        async with self._session.request("GET", SUBMISSIONS, lane=self._lane) as response:
+        async with self._session.request(
+            "GET", SUBMISSIONS, lane=self._lane, kind=Kind.LIST
+        ) as response:
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > _MAX_LIST:
@@ -229,6 +226,7 @@ class DashboardApi:
             "GET",
             "/api/v0/logs/file",
             lane=self._lane,
+            kind=Kind.STREAM,
             job_id=info.job_id,
             params=query,
             timeout=agents.for_each_step(limit, limit),
@@ -238,7 +236,7 @@ class DashboardApi:
             async for chunk in response.content.iter_any():
                 size += len(chunk)
                 yield chunk
-        self.budget.charge(self._lane, _FILE_COST + size / _FILE_BYTES_PER_LOOK)
+        self.budget.charge(_FILE_COST + size / _FILE_BYTES_PER_LOOK)
 
     def read_range(
         self, info: JobInfo, filename: str, position: int

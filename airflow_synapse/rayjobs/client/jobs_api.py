@@ -1,4 +1,4 @@
-"""What can be asked of a cluster about jobs, whatever way leads there."""
+"""What can be asked of a cluster about jobs, and the one place that knows how a kind of cluster is asked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget
+from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane, RequestBudget
+from airflow_synapse.rayjobs.client.dashboard import DashboardApi
+from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
-from airflow_synapse.rayjobs.reporting import UploadProgress
+from airflow_synapse.rayjobs.reporting import NO_METRICS, Metrics, UploadProgress
 
 
 class JobsApi(Protocol):
@@ -58,7 +60,7 @@ class JobsApi(Protocol):
         """Return all submission jobs that the cluster remembers."""
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
-        """Return what the list of all jobs says about some of them, and the looks that the list cost.
+        """Return what the list of all jobs says about some of them, and the seconds that it took the head.
 
         Many thousands of rows are read without keeping the event loop.
 
@@ -117,3 +119,18 @@ class JobsApi(Protocol):
         self, reason: str, job_id: str | None = None, retry_after: float | None = None
     ) -> RayClusterUnreachableError:
         """Return the error that says so, about this cluster."""
+
+
+def jobs_api(
+    cluster: RayCluster,
+    *,
+    requests_per_second: float = REQUESTS_PER_SECOND,
+    metrics: Metrics = NO_METRICS,
+) -> JobsApi:
+    """Return the Jobs API of a cluster. Nothing is sent yet; whoever calls this closes it.
+
+    :param requests_per_second: What the cluster may be asked by all that ask it on this event loop.
+    :param metrics: Where requests are counted.
+    """
+    session = Session(cluster, requests_per_second=requests_per_second, metrics=metrics)
+    return DashboardApi(session)

@@ -18,7 +18,13 @@ from yarl import URL
 from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import Question, error_of_answer
-from airflow_synapse.rayjobs.client.budget import Lane, RequestBudget, shared_budget
+from airflow_synapse.rayjobs.client.budget import (
+    Kind,
+    Lane,
+    RequestBudget,
+    Turn,
+    shared_budget,
+)
 from airflow_synapse.rayjobs.client.credentials import cookies_of, headers_of
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
 from airflow_synapse.rayjobs.client.tls import tls_context
@@ -75,6 +81,7 @@ class Session:
         path: str,
         *,
         lane: Lane,
+        kind: Kind = Kind.OTHER,
         job_id: str | None = None,
         timeout: float | aiohttp.ClientTimeout | None = None,
         **kwargs: Any,
@@ -83,6 +90,7 @@ class Session:
 
         :param path: The escaped path.
         :param lane: What the request is for.
+        :param kind: What it costs the head.
         :param job_id: The job it is about, for errors.
         :param timeout: Seconds for the whole of it, by default the cluster's ``request_timeout``.
         """
@@ -90,12 +98,15 @@ class Session:
         if not isinstance(timeout, aiohttp.ClientTimeout):
             timeout = aiohttp.ClientTimeout(total=timeout or self.cluster.request_timeout)
         url = URL(self._base + path, encoded=True)
-        await self._take_turn(lane)
         try:
             # Redirects are not followed: headers could leak to another host.
-            async with session.request(
-                method, url, timeout=timeout, allow_redirects=False, **kwargs
-            ) as response:
+            async with (
+                self._turn(lane, kind) as turn,
+                session.request(
+                    method, url, timeout=timeout, allow_redirects=False, **kwargs
+                ) as response,
+            ):
+                turn.answered()
                 if response.status != HTTPStatus.OK:
                     raise await self._refusal(response, Question(method, path, job_id, self._base))
                 yield response
@@ -108,10 +119,18 @@ class Session:
             raise self.unreachable(failure.reason + self._guess(exc), job_id) from exc
 
     async def get_json(
-        self, path: str, *, lane: Lane, job_id: str | None = None, timeout: float | None = None
+        self,
+        path: str,
+        *,
+        lane: Lane,
+        kind: Kind = Kind.OTHER,
+        job_id: str | None = None,
+        timeout: float | None = None,
     ) -> Any:
         """Return the JSON that a GET is answered with."""
-        async with self.request("GET", path, lane=lane, job_id=job_id, timeout=timeout) as response:
+        async with self.request(
+            "GET", path, lane=lane, kind=kind, job_id=job_id, timeout=timeout
+        ) as response:
             return await self.json_of(response, job_id)
 
     async def json_of(self, response: aiohttp.ClientResponse, job_id: str | None = None) -> Any:
@@ -129,10 +148,12 @@ class Session:
 
         Headers and cookies of the dashboard do not go there.
         """
-        await self._take_turn(lane)
-        if self._agents is None:
-            self._agents = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        return await self._agents.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+        async with self._turn(lane, Kind.STREAM):
+            if self._agents is None:
+                self._agents = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            return await self._agents.get(
+                url, headers=headers, timeout=timeout, allow_redirects=False
+            )
 
     def abort(self) -> None:
         """Cut the connections in use: closing them would wait until all is sent, maybe for ever."""
@@ -149,9 +170,11 @@ class Session:
             cluster=self.cluster.address, reason=reason, job_id=job_id, retry_after=retry_after
         )
 
-    async def _take_turn(self, lane: Lane) -> None:
-        await self.budget.take(lane)
-        self._metrics.count(REQUESTS)
+    @asynccontextmanager
+    async def _turn(self, lane: Lane, kind: Kind) -> AsyncIterator[Turn]:
+        async with self.budget.turn(lane, kind) as turn:
+            self._metrics.count(REQUESTS)
+            yield turn
 
     async def _open(self) -> aiohttp.ClientSession:
         async with self._opening:  # many may ask first at once

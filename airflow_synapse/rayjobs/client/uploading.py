@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.budget import Kind, Lane
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
@@ -47,6 +47,7 @@ async def _put(session: Session, route: str, path: Path, progress: _Progress, la
         "PUT",
         route,
         lane=lane,
+        kind=Kind.STREAM,
         timeout=aiohttp.ClientTimeout(total=None, connect=limit, sock_read=limit),
         data=progress.chunks_of(path),
         headers={

@@ -40,7 +40,8 @@ class LogPlaces:
         self._free = count
         self._longest_turn = longest_turn
         self._taken: list[_Place] = []
-        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+        self._queues: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
+        self.waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -64,31 +65,32 @@ class LogPlaces:
             self._leave()
 
     async def _enter(self, *, is_behind: bool) -> None:
-        if self._free and not self._count_waiting():
+        if self._free and not self.waiting:
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[is_behind].append(turn)
+        self._queues[is_behind].append(turn)
+        self.waiting += 1
         self._reclaim()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # the place was given just now
+            if turn.cancelled():
+                self.waiting -= 1
+            else:  # the place was given just now
+                self._leave()
             raise
 
     def _leave(self) -> None:
         """Give the place to the next one."""
-        for queue in self._waiting:
+        for queue in self._queues:
             while queue:
                 turn = queue.popleft()
                 if not turn.done():
+                    self.waiting -= 1
                     turn.set_result(None)
                     return
         self._free += 1
-
-    def _count_waiting(self) -> int:
-        return sum(not turn.done() for queue in self._waiting for turn in queue)
 
     def _reclaim(self) -> None:
         """Ask as many logs to leave as wait, those whose turn is over the longest first."""
@@ -99,7 +101,7 @@ class LogPlaces:
         staying = [place for place in self._taken if not place.scope.cancel_called]
         staying.sort(key=lambda place: place.until)
         loop = asyncio.get_running_loop()
-        for place in staying[: max(0, self._count_waiting() - leaving)]:
+        for place in staying[: max(0, self.waiting - leaving)]:
             if place.until > loop.time():
                 self._timer = loop.call_at(place.until, self._reclaim)
                 return

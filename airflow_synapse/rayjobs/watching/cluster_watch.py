@@ -11,8 +11,7 @@ from weakref import WeakKeyDictionary
 from anyio import CancelScope
 
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
@@ -67,7 +66,7 @@ class ClusterWatch:
     @property
     def fair_interval(self) -> float:
         """Seconds between two looks at each job for which half of the budget is enough."""
-        return self.jobs / (self.api.budget.rate / 2)
+        return self.jobs / (self.api.budget.looks_per_second / 2)
 
     @contextmanager
     def job(self) -> Iterator[None]:

@@ -21,16 +21,15 @@ from airflow_synapse.rayjobs.patience import Backoff
 from airflow_synapse.rayjobs.reporting import OUTAGES, Metrics
 from airflow_synapse.rayjobs.watching.pace import Pace
 
-_SINGLE_LOOKS_AT_A_TIME = 8
-
 _MANY = 20
 """Jobs watched from which on the list of all jobs may be the cheaper way."""
 
 _CHEAPER = 2.0
 """How many times cheaper than the single looks that it makes needless a list has to be."""
 
-_SHARE_OF_LISTS = 0.5
-"""What lists may take of the budget."""
+_MOST_SHARE_OF_LISTS = 0.5
+_LEAST_SHARE_OF_LISTS = 0.3
+"""What lists may take of the time, more where a list does not hold up other requests for long."""
 
 _WORTH_IS_RECKONED_EVERY = 0.25
 """Seconds between two reckonings whether a list is worth it, which go through all looks."""
@@ -99,7 +98,7 @@ class StatusBoard:
         self._failing: set[str] = set()
         self._last_error: RayClusterUnreachableError | None = None
         self._backoff = pace.backoff()
-        self._looks_per_list = 1.0
+        self._list_seconds = 0.0
         self._next_list_at = 0.0
 
     async def look(self, job_id: str, *, at: float, patience: float | None = None) -> JobInfo:
@@ -224,15 +223,18 @@ class StatusBoard:
     def _is_list_cheaper(self) -> bool:
         """Return whether the list would make enough single looks needless, at once and soon."""
         now = asyncio.get_running_loop().time()
-        worth = max(_MANY, _CHEAPER * self._looks_per_list)
+        looks_per_list = self._list_seconds / self._api.budget.pace.look_seconds
+        worth = max(_MANY, _CHEAPER * looks_per_list)
         if now < self._next_list_at or len(self._looks) < worth:
             return False
         self._next_list_at = now + _WORTH_IS_RECKONED_EVERY
         return sum(1 for look in self._all_looks() if look.takes_answer_of(now)) >= worth
 
     async def _look_at_one(self) -> None:
-        if len(self._asking) >= _SINGLE_LOOKS_AT_A_TIME:
-            await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+        if len(self._asking) >= self._api.budget.places:
+            await asyncio.wait(
+                self._asking, timeout=_LONGEST_PROBE, return_when=asyncio.FIRST_COMPLETED
+            )
         for look in self._next_due():
             task: asyncio.Task[object] = asyncio.create_task(self._ask(look))
             self._asking.add(task)
@@ -264,16 +266,23 @@ class StatusBoard:
             self._note_success()
             _answer(look, info)
 
+    def _pause_between_lists(self) -> float:
+        """Return the seconds that are left to others, who must not wait too long on the average."""
+        if not self._list_seconds:
+            return 0.0
+        bearable = 2 * self._api.budget.pace.bearable_rise / self._list_seconds
+        share = min(_MOST_SHARE_OF_LISTS, max(_LEAST_SHARE_OF_LISTS, bearable))
+        return self._list_seconds * (1 / share - 1)
+
     async def _look_at_all(self) -> None:
         now = asyncio.get_running_loop().time()
         try:
-            jobs, cost = await self._api.list_infos(self._looks)
+            jobs, self._list_seconds = await self._api.list_infos(self._looks)
         except AirflowSynapseError:
             self._next_list_at = now + _LIST_IS_TRIED_AGAIN_AFTER
             return
         self._note_success()
-        self._looks_per_list = cost
-        self._next_list_at = now + self._looks_per_list / (self._api.budget.rate * _SHARE_OF_LISTS)
+        self._next_list_at = asyncio.get_running_loop().time() + self._pause_between_lists()
         await self._answer_with(jobs)
 
     async def _answer_with(self, jobs: Mapping[str, JobInfo]) -> None:

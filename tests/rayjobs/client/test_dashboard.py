@@ -22,8 +22,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client.answers import IdInUseError
 from airflow_synapse.rayjobs.client.dashboard import DashboardApi
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.job.results import read_result, result_file
 from airflow_synapse.rayjobs.models import ACTION_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
 from tests.support import stub_dashboard as routes

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.models import RayCluster
 from tests.support.faults import Answer, Hang

@@ -18,7 +18,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.client.factory import jobs_api
+from airflow_synapse.rayjobs.client.jobs_api import jobs_api
 from airflow_synapse.rayjobs.job.stopping import stop
 from airflow_synapse.rayjobs.job.submission import submit
 from airflow_synapse.rayjobs.models import JobSpec, RayCluster

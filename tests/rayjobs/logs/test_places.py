@@ -30,10 +30,10 @@ async def test_there_are_as_many_places_as_said() -> None:
             await stack.enter_async_context(places.place())
         third = asyncio.create_task(read_for_ever(places))
         await asyncio.sleep(0)
-        assert places._count_waiting() == 1
+        assert places.waiting == 1
 
     await asyncio.sleep(0.01)
-    assert places._count_waiting() == 0
+    assert places.waiting == 0
     third.cancel()
 
 
@@ -125,4 +125,4 @@ async def test_who_gives_up_waiting_takes_no_place() -> None:
         await waiting
 
     async with places.place():
-        assert places._count_waiting() == 0
+        assert places.waiting == 0

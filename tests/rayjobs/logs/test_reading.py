@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError, RayLogNotFoundError
-from airflow_synapse.rayjobs.client.factory import jobs_api
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.reading import read_from
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from tests.support import stub_dashboard as routes
