@@ -1,4 +1,4 @@
-"""The cluster that a command is about."""
+"""Finds the cluster that a command is about."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from airflow_synapse.version_compat import AirflowNotFoundException
 
 
 def ref_of(args: Namespace) -> ClusterRef:
-    """Return where the cluster is that a command names."""
+    """Return which cluster a command names."""
     return ClusterRef(args.conn_id)
 
 
 def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
-    """Return the hook of a cluster whose connection exists and can be read.
+    """Return the hook of a cluster. Its connection exists and has been read.
 
-    :raises RayAddressError: if it does not or can't.
+    :raises RayAddressError: if the connection does not exist or can't be used.
     """
-    # So that Airflow looks into the metadata database, too, as in its own `airflow connections`.
+    # Makes Airflow look in the metadata database, too, as its own `airflow connections` does.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     hook = RayJobHook.of(ref, **executor_options)
     try:
-        hook.connection  # noqa: B018  # is read and kept
+        hook.connection  # noqa: B018  # reads it, and the hook keeps it
     except AirflowNotFoundException as exc:
         raise RayAddressError(
             address=f"connection {ref}",
-            reason="Airflow has no connection of this name",
-            hint=f"Make one: airflow connections add {ref} --conn-type ray --conn-host head-node "
+            reason="Airflow has no connection with this name",
+            hint=f"Create one: airflow connections add {ref} --conn-type ray --conn-host head-node "
             "--conn-port 8265.",
         ) from exc
     return hook
@@ -47,6 +47,6 @@ def executor_of(args: Namespace, **executor_options: Any) -> RayJobExecutor:
 
 
 def again(command: str, job_id: str, ref: ClusterRef) -> str:
-    """Return a command about a job, to be typed or pasted."""
+    """Return a command about a job that users can paste into a terminal."""
     connection = "" if ref == ClusterRef() else f" --conn-id {ref.ray_conn_id}"
     return f"airflow ray {command} {job_id}{connection}"

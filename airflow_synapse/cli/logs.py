@@ -1,4 +1,4 @@
-"""``airflow ray logs``, and how a job is followed to its end."""
+"""``airflow ray logs``, and the code that follows a job to its end."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def logs(args: Namespace) -> int:
 def follow(
     executor: RayJobExecutor, job_id: str, *, ref: ClusterRef, tail: int | None = None
 ) -> int:
-    """Print the job's log until it ends, and return the exit code that its end means.
+    """Print the job's log until the job ends, and return the exit code for how it ended.
 
-    :param ref: Its cluster, for a hint how to go on.
-    :param tail: Begin with so many last lines of what there is.
+    :param ref: Its cluster, for the commands to suggest.
+    :param tail: Begin with this many of the last lines.
     """
     try:
         with executor:
             return _tell_end(_follow(executor, job_id, tail))
     except KeyboardInterrupt:
         tell(
-            f"\nNo longer following Ray job {job_id}, which goes on.\n"
+            f"\nNo longer following Ray job {job_id}, which keeps running.\n"
             f"  follow it: {again('logs --follow', job_id, ref)}\n"
             f"  stop it:   {again('stop', job_id, ref)}"
         )
@@ -55,12 +55,12 @@ def _follow(executor: RayJobExecutor, job_id: str, tail: int | None) -> Outcome:
         info, position = _print_tail(executor, job_id, tail)
         if info.is_terminal:
             return Outcome(job_id, executor.cluster.address, info)
-    patience = WatchOptions.unreachable_timeout  # as tasks have it by default
+    patience = WatchOptions.unreachable_timeout  # the default of tasks
     lines = executor.stream_logs(job_id, log_position=position, unreachable_timeout=patience)
     while True:
         try:
             _print_line(next(lines).encode())
-        except StopIteration as end:  # has what the generator returned
+        except StopIteration as end:  # carries the generator's return value
             outcome: Outcome = end.value
             return outcome
 
@@ -78,12 +78,12 @@ def _tell_end(outcome: Outcome) -> int:
 
 def _tell_if_it_never_ran(info: JobInfo) -> None:
     if info.driver_node_id is None:
-        yet = "no log" if info.is_terminal else "no log yet"
-        tell(f"Ray job {info.job_id} is {info.status} and has {yet}. {info.message or ''}".strip())
+        log = "no log" if info.is_terminal else "no log yet"
+        tell(f"Ray job {info.job_id} is {info.status} and has {log}. {info.message or ''}".strip())
 
 
 def _print_tail(executor: RayJobExecutor, job_id: str, count: int) -> tuple[JobInfo, int]:
-    """Print the last whole lines there are, and return the job and the byte of the log after them."""
+    """Print the last complete lines, and return the job and the byte of the log after them."""
     tail = _Tail(count)
     info = executor.copy_log(job_id, tail.feed)
     for line in tail.lines:
@@ -92,13 +92,13 @@ def _print_tail(executor: RayJobExecutor, job_id: str, count: int) -> tuple[JobI
 
 
 def _print_line(line: bytes) -> None:
-    """Print a line in UTF-8, as it came, whatever the terminal's encoding is."""
+    """Print a line unchanged, in UTF-8, whatever the terminal's encoding is."""
     sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
 
 
 class _Tail:
-    """The last whole lines of a log that comes in chunks, and the byte after them."""
+    """The last complete lines of a log that arrives in chunks, and the byte after them."""
 
     def __init__(self, count: int) -> None:
         self.lines: deque[bytes] = deque(maxlen=count)

@@ -138,7 +138,7 @@ class UploadDisplay:
         self._drawn_at = 0.0
 
     def __call__(self, sent: int, size: int) -> None:
-        """Show that so many bytes of so many were sent."""
+        """Show how many bytes were sent, and how many there are."""
         is_done = sent >= size
         now = time.monotonic()
         if not is_done and now - self._drawn_at < _REDRAWN_EVERY:

@@ -8,7 +8,7 @@ from airflow_synapse.exceptions.base import AirflowSynapseError
 class RayClusterUnreachableError(AirflowSynapseError):
     """The cluster's dashboard gave no usable answer. Another try may succeed.
 
-    :param cluster: The dashboard URL.
+    :param cluster: The cluster's address.
     :param reason: What happened, as a clause.
     :param job_id: The job that the call was about, if any. It may still be running.
     :param hint: What to check.
@@ -45,7 +45,7 @@ class RayClusterUnreachableError(AirflowSynapseError):
 class RayAuthenticationError(AirflowSynapseError):
     """The cluster rejected the credentials (401) or denied permission (403).
 
-    :param cluster: The dashboard URL.
+    :param cluster: The cluster's address.
     :param http_status: 401 or 403.
     """
 

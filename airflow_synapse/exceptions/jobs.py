@@ -16,7 +16,7 @@ class ExecutionError(AirflowSynapseError):
 
     :param reason: What happened, as a clause without a full stop.
     :param job_id: The job's submission ID, None if it never had one.
-    :param cluster: The dashboard URL of its cluster.
+    :param cluster: The address of its cluster.
     :param status: Ray's status of the job, if known.
     :param error_type: Ray's ``error_type`` of the job, if it has one.
     :param exit_code: The exit code of the job's entrypoint, if it has one.

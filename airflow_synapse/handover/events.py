@@ -1,7 +1,7 @@
-"""An outcome as the event by which a trigger tells it to its task: one dict, written and read here. Pure.
+"""Turns an outcome into the event that a trigger sends to its task, and back. Pure.
 
-Beyond what the trigger's docstring promises, an event holds what the task needs to know the outcome again.
-Events pass a database, so texts are cut to what is worth keeping.
+An event holds what the trigger's docstring promises, and what the task needs to restore the outcome.
+Events pass through Airflow's database, so long texts are cut.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Event = dict[str, Any]
 
 _MAX_MESSAGE = 8_000
 _MAX_LINE = 500
-"""Characters of a message and of a last line that an event carries."""
+"""How many characters of a message and of each last line an event carries."""
 
 
 def event_of(outcome: Outcome) -> Event:
-    """Return the event that tells an outcome."""
+    """Return an outcome as an event."""
     info, failure = outcome.info, outcome.failure
     event: Event = {
         "status": outcome.status,
@@ -83,9 +83,9 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 
 def outcome_of(event: Any) -> Outcome:
-    """Return the outcome that an event tells, also one that an older version of this package wrote.
+    """Return the outcome that an event stands for, even if an older version of this package wrote it.
 
-    Anything that is not such an event is a failure: an unknown end is no success.
+    Anything else is a failure, because an unknown end must not count as a success.
     """
     if not isinstance(event, Mapping) or not isinstance(event.get("status"), str):
         reason = f"was watched by a trigger that ended with {event!r} instead of an event"
@@ -109,7 +109,7 @@ def _info_of(event: Mapping[str, Any]) -> JobInfo:
     metadata = {PLUGIN_KEY: event.get("plugin"), ACTION_KEY: event.get("action")}
     start, end = event.get("start_time"), event.get("end_time")
     if end is None and isinstance(duration := event.get("duration"), (int, float)):
-        start, end = 0, int(duration * 1000)  # all that version 0.1.0 told
+        start, end = 0, int(duration * 1000)  # version 0.1.0 wrote nothing else
     return JobInfo(
         job_id=_text(event.get("job_id")) or "",
         status=event["status"],

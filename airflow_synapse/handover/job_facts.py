@@ -1,4 +1,4 @@
-"""What may be told of a task's job to anybody: no secret, and as JSON can hold it. Pure."""
+"""What anybody may know about a task's job: no secrets, and only what JSON can represent. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
 
 @dataclass(frozen=True)
 class JobFacts:
-    """One job, told to others. What is not known is None.
+    """What others may know about one job. None means unknown.
 
-    :param job_id: Its submission id.
+    :param job_id: Its submission ID.
     :param cluster: The address that the job was submitted to.
     :param page: The job's page in the Ray dashboard.
     :param status: Its status in Ray's words, or why it could not be watched to its end.
     :param plugin: The plugin's name and version.
-    :param action: What of the plugin, or which function, it runs.
+    :param action: The action or function that it runs.
     :param duration: Seconds from its submission to its end.
     """
 
@@ -46,14 +46,14 @@ class JobFacts:
 
     @classmethod
     def of_outcome(cls, outcome: Outcome) -> JobFacts | None:
-        """Return what the watch of a job found out, None if it is not known which job that was."""
+        """Return what the watch of a job found out, None if nobody knows which job that was."""
         if not outcome.job_id:
             return None
         info = outcome.info or JobInfo(outcome.job_id, outcome.status)
         return cls.of(info, cluster=outcome.cluster or None, page=outcome.page)
 
     def as_json(self) -> dict[str, str | float]:
-        """Return what is known, under the names by which others read it."""
+        """Return what is known, under the names that others read."""
         names = {name: name for name in asdict(self)} | {"page": JOB_PAGE_KEY}
         return {names[name]: value for name, value in asdict(self).items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""By which metadata a job tells for which task instance it was submitted. Pure."""
+"""The metadata with which a job says for which task instance it was submitted. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ DEPLOYMENT_KEY = "airflow_deployment"
 
 
 def task_metadata(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, str]:
-    """Return Airflow's ids of a task instance as a job carries them."""
+    """Return Airflow's ids of a task instance, as metadata of its job."""
     return {
         "airflow_dag_id": dag_id,
         "airflow_run_id": run_id,

@@ -1,4 +1,4 @@
-"""What operators and sensors take to say where their cluster is."""
+"""The arguments by which operators and sensors say where their cluster is."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_synapse.hooks.ray_job import RayJobHook
 class ClusterArguments(BaseOperator):
     """A task on one Ray cluster.
 
-    A subclass has :data:`.CLUSTER_FIELDS` among its ``template_fields``.
+    A subclass must add :data:`.CLUSTER_FIELDS` to its ``template_fields``.
 
-    :param ray_conn_id: The connection of the cluster, of type ``ray``.
+    :param ray_conn_id: The connection to the cluster, of type ``ray``.
     """
 
     def __init__(self, *, ray_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
@@ -30,6 +30,6 @@ class ClusterArguments(BaseOperator):
     def cluster_hook(self, **executor_options: Any) -> RayJobHook:
         """Return a hook for the cluster.
 
-        :param executor_options: Further arguments of the hook's executor.
+        :param executor_options: More arguments for the hook's executor.
         """
         return RayJobHook.of(self.cluster_ref, **executor_options)

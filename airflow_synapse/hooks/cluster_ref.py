@@ -1,4 +1,4 @@
-"""Where a cluster is, as DAGs and commands say it."""
+"""Says where a cluster is, in the way that DAGs and commands do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DEFAULT_CONN_ID = "ray_default"
 class ClusterRef:
     """Where a Ray cluster is: the name of an Airflow connection.
 
-    It holds neither an address nor a secret, so it may be kept and shown. Ask it for these whenever they
-    are needed, as they may have changed.
+    It holds no address and no secret, so it may be stored and shown. Resolve it whenever you need them,
+    because they may have changed.
 
     :param ray_conn_id: The connection, of type ``ray``.
     """
@@ -28,7 +28,7 @@ class ClusterRef:
 
     @classmethod
     def of_fields(cls, values: Mapping[str, Any]) -> ClusterRef | None:
-        """Return where the cluster is by the rendered fields of a task, None if they do not say."""
+        """Return where the rendered fields of a task say that the cluster is, None if they don't."""
         conn_id = values.get("ray_conn_id")
         return cls(conn_id) if isinstance(conn_id, str) and conn_id else None
 
@@ -36,7 +36,7 @@ class ClusterRef:
         return self.ray_conn_id
 
     def arguments(self) -> dict[str, Any]:
-        """Return it as arguments of an operator, a sensor, a trigger or a hook."""
+        """Return the keyword arguments that say this to an operator, a sensor, a trigger or a hook."""
         return asdict(self)
 
     def resolve(self) -> RayConnection:
@@ -48,13 +48,13 @@ class ClusterRef:
         return read_connection(BaseHook.get_connection(self.ray_conn_id))
 
     async def aresolve(self) -> RayConnection:
-        """Return how the cluster is reached now, in the triggerer; raises what :meth:`resolve` does."""
+        """Return how the cluster is reached now, in the triggerer. Raises the same as :meth:`resolve`."""
         return read_connection(await aget_connection(self.ray_conn_id))
 
     def resolve_on_api_server(self, *, dag_id: str) -> RayConnection | None:
-        """Return how the cluster is reached now, on the API server; None without such a connection.
+        """Return how the cluster is reached now, on the API server, None if there is no such connection.
 
-        :param dag_id: The DAG whose task asks: connections may belong to a team.
+        :param dag_id: The DAG that needs it. A connection may belong to the DAGs of one team.
         :raises RayAddressError: if the connection can't be used.
         """
         conn = connection_on_api_server(self.ray_conn_id, dag_id=dag_id)

@@ -1,4 +1,4 @@
-"""What an Airflow connection of type ``ray`` says about a cluster. Pure."""
+"""Reads what an Airflow connection of type ``ray`` says about a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FALSE = {"false", "0", "no", "off"}
 class RayConnection:
     """How a cluster is reached, by programs and by people.
 
-    :param cluster: Where its Jobs API is and how to be let in.
+    :param cluster: Where its Jobs API is, and the credentials for it.
     :param dashboard_url: Where people reach its dashboard.
     """
 
@@ -39,8 +39,8 @@ class RayConnection:
 def read_connection(conn: Connection) -> RayConnection:
     """Return what the connection says.
 
-    :raises RayAddressError: if it names no cluster or an extra can't be used. No value of an extra
-        is repeated, as it may be a secret.
+    :raises RayAddressError: if it names no cluster or an extra can't be used. The message repeats no
+        value of an extra, because it may be a secret.
     """
     extra = _Extra(conn)
     address = _address(conn, extra)
@@ -62,7 +62,7 @@ def read_connection(conn: Connection) -> RayConnection:
 
 
 def _address(conn: Connection, extra: _Extra) -> str:
-    """Return the URL that host, port and schema make, or the ``address`` of astro-provider-ray."""
+    """Return the URL made of host, port and schema, or of the ``address`` of astro-provider-ray."""
     host = (conn.host or "").strip() or str(extra.values.get("address") or "").strip()
     if not host:
         raise extra.error("it has neither a host nor an extra 'address'", hint="")
@@ -83,7 +83,7 @@ def _address(conn: Connection, extra: _Extra) -> str:
 
 
 def _json_of(conn: Connection) -> Any:
-    """Return the extra as JSON, None if it is none; Airflow would log what it can't read."""
+    """Return the extra as JSON, None if it isn't JSON. Airflow would log a text that it can't read."""
     try:
         return json.loads(conn.extra) if conn.extra else {}
     except ValueError:
@@ -104,7 +104,7 @@ class _Extra:
         return RayAddressError(address=f"connection {self._conn_id}", reason=reason, hint=hint)
 
     def mapping(self, key: str) -> dict[str, str]:
-        """Return a mapping, given as such or as a JSON string, as astro-provider-ray wrote it."""
+        """Return a mapping. It may also be a JSON string, as astro-provider-ray wrote it."""
         value = self.values.get(key) or {}
         if isinstance(value, str):
             try:
@@ -139,5 +139,5 @@ class _Extra:
         except (TypeError, ValueError):
             seconds = 0.0
         if not 0 < seconds < float("inf"):
-            raise self.error(f"its extra {key!r} is not a number of seconds above 0")
+            raise self.error(f"its extra {key!r} must be a number of seconds above 0")
         return seconds

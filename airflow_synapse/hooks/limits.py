@@ -1,4 +1,4 @@
-"""What watching may cost a cluster, as Airflow's configuration says."""
+"""Reads from Airflow's configuration what watching may cost a cluster."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from airflow_synapse.rayjobs.watching.cluster_watch import WatchLimits
 
 
 def watch_limits() -> WatchLimits:
-    """Return the limits. All who ask a cluster from one process have to have the same."""
+    """Return the limits. They must be the same for everything in one process that asks a cluster."""
     return WatchLimits(settings.requests_per_second(), settings.log_streams())

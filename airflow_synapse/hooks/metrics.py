@@ -1,4 +1,4 @@
-"""Sends figures to where Airflow sends its own: StatsD, Datadog or OpenTelemetry."""
+"""Sends metrics to the same place as Airflow's own: StatsD, Datadog or OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AirflowMetrics:
 
     def count(self, name: str, value: int = 1) -> None:
         """Add to a counter."""
-        with suppress(Exception):  # a figure that is lost must not end a watch
+        with suppress(Exception):  # a lost metric must not end a watch
             self._stats.incr(name, value)
 
     def gauge(self, name: str, value: float) -> None:

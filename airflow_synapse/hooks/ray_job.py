@@ -32,7 +32,7 @@ class RayJobHook(BaseHook):
     """Submits, watches and stops jobs on the Ray cluster of an Airflow connection.
 
     :param ray_conn_id: The connection, of type ``ray``.
-    :param executor_options: Further arguments of
+    :param executor_options: More arguments for
         :class:`~airflow_synapse.rayjobs.executor.RayJobExecutor`, such as ``working_dir``.
     """
 
@@ -58,18 +58,18 @@ class RayJobHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return how the form of Airflow 3.1 names the fields. Newer ones read the provider info."""
+        """Return the labels of the form's fields for Airflow 3.1. Newer ones read the provider info."""
         from airflow_synapse.get_provider_info import FIELD_BEHAVIOUR
 
         return {key.replace("-", "_"): value for key, value in FIELD_BEHAVIOUR.items()}
 
     @cached_property
     def connection(self) -> RayConnection:
-        """What the Airflow connection says. For workers; triggers call :meth:`aget_ray_connection`."""
+        """What the Airflow connection says, for workers. Triggers call :meth:`aget_ray_connection`."""
         if _is_astro_provider_installed():
             log.warning(
-                "astro-provider-ray is installed as well and has a connection type of the same name, "
-                "so the connection form may be its own. Connections written for it work here."
+                "astro-provider-ray is also installed and has a connection type with the same name, so "
+                "you may see its connection form. Connections made for it work here, too."
             )
         return self.cluster_ref.resolve()
 
@@ -78,7 +78,7 @@ class RayJobHook(BaseHook):
         return await self.cluster_ref.aresolve()
 
     def get_conn(self) -> RayJobExecutor:
-        """Return an executor for the connection's cluster. Nothing is sent yet."""
+        """Return an executor for the connection's cluster. This sends nothing."""
         from airflow_synapse.hooks.limits import watch_limits
         from airflow_synapse.rayjobs.executor import RayJobExecutor
 
@@ -92,7 +92,7 @@ class RayJobHook(BaseHook):
         return self.connection.job_page(job_id)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the cluster can be used, and what is wrong if not."""
+        """Return whether the cluster can be used, and a sentence that says so or says what is wrong."""
         try:
             executor = self.get_conn()
             version = executor.get_version()
@@ -101,12 +101,12 @@ class RayJobHook(BaseHook):
             return False, str(exc)
         except AirflowNotFoundException:
             return False, (
-                f"No connection {self.ray_conn_id!r} is found. A script of its own finds those in the "
-                "environment (AIRFLOW_CONN_…) and in secrets backends; for one in Airflow's database use "
-                f"`airflow ray check --conn-id {self.ray_conn_id}` or `airflow connections test "
-                f"{self.ray_conn_id}`."
+                f"Airflow found no connection {self.ray_conn_id!r}. A script outside Airflow finds "
+                "connections in the environment (AIRFLOW_CONN_…) and in secrets backends. To test one in "
+                f"Airflow's database, use `airflow ray check --conn-id {self.ray_conn_id}` or `airflow "
+                f"connections test {self.ray_conn_id}`."
             )
-        return True, f"Ray {version} at {executor.cluster.address} takes jobs."
+        return True, f"Ray {version} at {executor.cluster.address} accepts jobs."
 
     # The executor's methods
 

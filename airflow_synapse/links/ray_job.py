@@ -1,4 +1,4 @@
-"""The button that leads from a task to its job's page in the Ray dashboard."""
+"""The button that opens the page of a task's job in the Ray dashboard."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RayJobLink(BaseOperatorLink):
-    """The job's page in the Ray dashboard, from the moment the job is submitted.
+    """The job's page in the Ray dashboard. The button works as soon as the job is submitted.
 
-    Airflow's UI shows what stands in XCom under :attr:`xcom_key`. The operators push it themselves
-    before they wait, as Airflow would do it only once the task has ended.
+    Airflow's UI shows the XCom with the key :attr:`xcom_key`. The operators push it themselves before they
+    wait, because Airflow would push it only when the task has ended.
     """
 
     @property
@@ -28,13 +28,14 @@ class RayJobLink(BaseOperatorLink):
 
     @property
     def xcom_key(self) -> str:
-        """Where the URL stands."""
+        """The key of the XCom with the URL."""
         return JOB_PAGE_KEY
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL, empty if no job was submitted.
 
-        The operator that has run knows it. Airflow logs an error for an XCom that is not there.
+        An operator that has run knows it, so this does not read the XCom. Airflow would log an error for a
+        missing one.
         """
         page: str | None = getattr(operator, "job_page", None)
         return (XCom.get_value(ti_key=ti_key, key=self.xcom_key) or "") if page is None else page

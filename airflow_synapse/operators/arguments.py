@@ -1,4 +1,4 @@
-"""Limits and paths as a DAG may give them, templates included."""
+"""Reads limits and paths as a DAG may give them, templates included."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from airflow_synapse.rayjobs.models import JobInfo
 
 
 def deadlines_of(limits: Mapping[str, float | None], found: JobInfo | None) -> dict[str, float]:
-    """Return when the limits of a job pass, counted from its submission on.
+    """Return the moments at which a job's limits pass, counted from its submission.
 
-    :param limits: Seconds by the name of the user's limit, None for none.
-    :param found: The job, if it is not submitted just now.
+    :param limits: Seconds, keyed by the name of the user's limit. None means no limit.
+    :param found: The job, if it was submitted before now.
     """
     submitted = time.time()
     if found is not None and found.start_time:
@@ -23,5 +23,5 @@ def deadlines_of(limits: Mapping[str, float | None], found: JobInfo | None) -> d
 
 
 def plain_path(value: Any) -> Any:
-    """Return a path as text, and anything else as it is: text, None, or what an upstream task will say."""
+    """Return a path as text, and anything else unchanged: text, None, or the XCom of an upstream task."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value

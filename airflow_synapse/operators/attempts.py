@@ -1,7 +1,7 @@
-"""Which job a task's try is about: ids from which a new worker finds what a dead one submitted.
+"""Decides which job a try of a task is about, so that a new worker finds what a dead one submitted.
 
-Ray refuses a second job under one submission id. An id that is made of what Airflow never changes
-within one run of a task is therefore all that is needed to submit once. Pure.
+Ray refuses a second job with the same submission ID. So to submit a job only once, it is enough to derive
+its ID from facts that Airflow does not change while a task instance lives. Pure.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
 
 MAYBE_FOREIGN = (
-    "Ray job %s on %s is of the same task and run, but maybe of another Airflow: neither [ray] deployment "
-    "nor [api] base_url of this one tells them apart. So it is left alone, and a new job is submitted."
+    "Ray job %s on %s belongs to the same task and run, but maybe to another Airflow: this one has no "
+    "[ray] deployment or [api] base_url that would tell them apart. So that job is left alone, and a new "
+    "one is submitted."
 )
-"""What to say of a job that may be another Airflow's, with its id and cluster."""
+"""What to log about a job that may belong to another Airflow, with its ID and cluster."""
 
-_ADOPTABLE = frozenset({PENDING, RUNNING, SUCCEEDED})
+_WORTH_TAKING_OVER = frozenset({PENDING, RUNNING, SUCCEEDED})
 _RUN_STARTED_KEY = "airflow_run_started"
 _NAME_LENGTH = 40
 _HASH_LENGTH = 16
@@ -34,14 +35,16 @@ _HASH_LENGTH = 16
 class TaskTry:
     """One try of a task instance.
 
-    :param deployment: What tells this Airflow from another on the same cluster; empty if nothing does.
-    :param try_number: Airflow's number of this try, which grows over retries and clears alike.
-    :param max_tries: What Airflow set when it created the task instance (``retries``) or a user
+    :param deployment: What distinguishes this Airflow from others on the same cluster, empty if nothing
+        does.
+    :param try_number: Airflow's number for this try. It grows with each retry and each clear.
+    :param max_tries: What Airflow set when it created the task instance (``retries``) or when a user
         cleared it (``try_number + retries``). Neither a retry nor an edit of the DAG changes it.
-    :param retries: The task's ``retries``, now.
-    :param run_started: When the DAG run started; anew after a clear of a finished or deleted run.
+    :param retries: The task's ``retries`` now.
+    :param run_started: When the DAG run started. A clear of a finished run, or a new run in place of a
+        deleted one, changes it.
     :param run_clears: How often a user has cleared any task of the DAG run.
-    :param had_job: Whether an earlier try had a job for sure: it got as far as to keep its id.
+    :param had_job: Whether an earlier try certainly had a job, because it kept the job's ID.
     """
 
     deployment: str
@@ -58,12 +61,12 @@ class TaskTry:
 
     @property
     def owner(self) -> str:
-        """What a job says of whom it was submitted for. Same for all tries."""
+        """What a job says about whom it was submitted for. It is the same for all tries."""
         identity = [self.deployment, self.dag_id, self.run_id, self.task_id, self.map_index]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
 
     def metadata(self) -> dict[str, str]:
-        """Return what goes into the job's metadata, to be read in the Ray dashboard."""
+        """Return the job's metadata, which the Ray dashboard shows."""
         return {
             **task_metadata(self.dag_id, self.run_id, self.task_id, self.map_index),
             "airflow_try_number": str(self.try_number),
@@ -74,10 +77,10 @@ class TaskTry:
         }
 
     def job_id(self, number: int, *, given: str | None = None) -> str:
-        """Return the submission id of a job of this task instance.
+        """Return the submission ID of a job of this task instance.
 
-        :param number: 1 for its first job, more for each that came later.
-        :param given: The user's own id, to which only a later job adds its number.
+        :param number: 1 for its first job, and a higher number for each later one.
+        :param given: The user's own ID. The first job uses it unchanged, later ones append their number.
         """
         if given is not None:
             return given if number == 1 else f"{given}.{number}"
@@ -90,8 +93,8 @@ class TaskTry:
     def was_cleared_after(self, job: JobInfo) -> bool:
         """Whether a user has cleared this task since the job was submitted.
 
-        A clear raises ``max_tries``, unless ``retries`` was lowered at the same time. Then only the
-        count of clears tells, and that of the whole DAG run: so a job that runs is still kept.
+        A clear raises ``max_tries``, unless ``retries`` was lowered at the same time. Then only the number
+        of clears changes, but it counts clears in the whole DAG run, so a job that still runs is kept.
         """
         if _differs(job, self._since_clear()):
             return True
@@ -99,9 +102,9 @@ class TaskTry:
         return all(beside) and job.is_terminal
 
     def may_be_foreign(self, job: JobInfo) -> bool:
-        """Whether a job of this owner may be of another Airflow that has no name either.
+        """Whether a job of this owner may belong to another Airflow without a name.
 
-        Runs of a schedule have the same ids everywhere, but do not start in the same microsecond.
+        Scheduled runs have the same ids everywhere, but they do not start in the same microsecond.
         """
         return not self.deployment and _differs(job, {_RUN_STARTED_KEY: self.run_started})
 
@@ -119,11 +122,11 @@ class TaskTry:
 class Attempt:
     """The job that this try is about.
 
-    :param job_id: Its submission id.
-    :param found: What the cluster knows of it, None if it is still to be submitted.
-    :param left_behind: A job from before a clear, or of a try that is not to be taken over, that nobody
-        has stopped.
-    :param maybe_foreign: A job that looks like one left behind, but may be another Airflow's.
+    :param job_id: Its submission ID.
+    :param found: What the cluster knows about it, None if it has yet to be submitted.
+    :param left_behind: A job that nobody has stopped, from before a clear or of an earlier try that must
+        not be taken over.
+    :param maybe_foreign: A job that looks left behind, but may belong to another Airflow.
     """
 
     job_id: str
@@ -138,30 +141,31 @@ def choose_attempt(
     *,
     cluster: str,
     given: str | None = None,
-    adopts: bool = True,
+    takes_over: bool = True,
 ) -> Attempt:
-    """Return the job to adopt, or the id under which to submit a new one.
+    """Return the job to take over, or the submission ID for a new one.
 
-    The latest job of this task instance is adopted if it runs, waits or has succeeded since the last
-    clear. Otherwise the next one is due, also if what is there is all that Ray noted down of a deleted
-    job. If no try was seen to submit that one, it may still be on its way from a worker that is gone, so
-    the new one goes by the same id: only one gets through.
+    The latest job of this task instance is taken over if it is PENDING or RUNNING, or if it has SUCCEEDED
+    since the last clear. Otherwise a new job is needed, even if Ray still shows a phantom of a deleted job.
+    If no earlier try is known to have submitted that new job, a worker that is gone may just have sent it.
+    So it gets the same ID, and only one of the two gets through.
 
-    :param find: Looks a submission id up on the cluster.
-    :param cluster: The dashboard URL, for an error.
-    :param given: The user's own id.
-    :param adopts: Whether the job of an earlier try may be taken over.
-    :raises JobIdConflictError: if an id belongs to somebody else's job.
+    :param find: Looks up a submission ID on the cluster.
+    :param cluster: The cluster's address, for an error.
+    :param given: The user's own ID.
+    :param takes_over: Whether the job of an earlier try may be taken over.
+    :raises JobIdConflictError: if a job that belongs to somebody else has the ID.
     """
     number, latest = _latest(this_try, find, given)
     if latest is None:
-        due = this_try.try_number if this_try.had_job else 1  # what an earlier try had is gone
-        return Attempt(this_try.job_id(due, given=given))
+        next_number = this_try.try_number if this_try.had_job else 1  # the earlier job is forgotten
+        return Attempt(this_try.job_id(next_number, given=given))
     _refuse_other(this_try, latest, cluster)
-    if latest.status in _ADOPTABLE and adopts and not this_try.was_cleared_after(latest):
+    is_worth_it = latest.status in _WORTH_TAKING_OVER
+    if takes_over and is_worth_it and not this_try.was_cleared_after(latest):
         return Attempt(latest.job_id, latest)
-    due = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
-    job_id = this_try.job_id(due, given=given)
+    next_number = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
+    job_id = this_try.job_id(next_number, given=given)
     if latest.is_terminal:
         return Attempt(job_id)
     if this_try.may_be_foreign(latest):
@@ -172,9 +176,9 @@ def choose_attempt(
 def _latest(
     this_try: TaskTry, find: Callable[[str], JobInfo | None], given: str | None
 ) -> tuple[int, JobInfo | None]:
-    """Return the number and state of the latest job that the cluster knows, 0 and None if none.
+    """Return the number and state of the latest job that the cluster knows, or 0 and None.
 
-    No job has a higher number than the try that submitted it, unless Airflow ran one try twice.
+    A job's number is not higher than that of the try that submitted it, unless Airflow ran a try twice.
     """
     number = this_try.try_number
     latest = find(this_try.job_id(number, given=given))
@@ -201,7 +205,7 @@ def _refuse_other(this_try: TaskTry, info: JobInfo, cluster: str) -> None:
 
 
 def task_try(context: Any, *, retries: int, deployment: str) -> TaskTry:
-    """Return the task run of an Airflow context."""
+    """Return the try that an Airflow context is about."""
     ti, dag_run = context["ti"], context.get("dag_run")
     started = getattr(dag_run, "start_date", None)
     return TaskTry(
@@ -220,10 +224,10 @@ def task_try(context: Any, *, retries: int, deployment: str) -> TaskTry:
 
 
 def _had_job(ti: Any) -> bool:
-    """Whether the last try that kept an XCom kept a job's id.
+    """Whether the last try that kept any XComs kept a job's ID.
 
-    Airflow deletes the XComs of earlier tries before a try begins; the list of what it deleted is
-    all that is left (``TIRunContext.xcom_keys_to_clear``, Airflow 3.1 to 3.3).
+    Airflow deletes the XComs of earlier tries before a try begins. Only the list of what it deleted is
+    left (``TIRunContext.xcom_keys_to_clear``, Airflow 3.1 to 3.3).
     """
     told = getattr(ti, "_ti_context_from_server", None)
     return JOB_ID_KEY in (getattr(told, "xcom_keys_to_clear", None) or ())

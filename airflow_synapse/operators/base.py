@@ -1,4 +1,4 @@
-"""What all operators that run a Ray job share: submit it once, wait for it, leave none behind."""
+"""What all operators for Ray jobs share: they submit a job once, wait for it and leave none behind."""
 
 from __future__ import annotations
 
@@ -56,16 +56,17 @@ if TYPE_CHECKING:
 
 _LIMITS = ("job_timeout", "pending_timeout")
 _DEFERRAL_SLACK = 60.0
-"""Seconds by which Airflow's own limit on a deferral lies behind ours: it would end the task without
-calling us, and leave the job running."""
+"""Seconds by which Airflow's own limit on a deferral comes after ours, because it would end the task
+without calling us and leave the job running."""
 
 
 class RayJobOperator(OpenLineageFacets, RayJobArguments):
     """Submits one Ray job and, by default, waits for it. Subclasses say what the job runs.
 
-    A job is submitted once per try, whatever dies in between: its id is made of the task run, and a
-    new try adopts a job that still runs or has succeeded. A job that FAILED or was STOPPED gets a
-    new one. STOPPED means that somebody decided so: the task fails without a retry.
+    A job is submitted only once, even if a worker dies in between: its submission ID is derived from the
+    task instance, and a new try takes over a job that still runs or has succeeded. If the job FAILED or
+    was STOPPED, a new try submits a new one. If a job is STOPPED, somebody wanted it to stop, so the task
+    fails without a retry.
 
     See :class:`~airflow_synapse.operators.job_arguments.RayJobArguments` for its arguments.
     """
@@ -80,7 +81,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     @fails_for_good_where_a_retry_is_in_vain
     def execute(self, context: Context) -> Any:
-        """Submit the job or adopt the one of an earlier try, and wait for it."""
+        """Submit the job, or take over the job of an earlier try, and wait for it."""
         try:
             return self._run(context)
         except AirflowTaskTimeout as exc:
@@ -120,7 +121,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
         """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
-        hint = "Raise execution_timeout if the job needs longer."
+        hint = "If the job needs more time, raise execution_timeout."
         cluster = hook.connection.cluster.address if hook is not None else None
         if hook is None or job_id is None:
             reason = "was not submitted within the task's execution_timeout"
@@ -128,26 +129,26 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         error = RayJobTimeoutError(
             job_id=job_id,
             cluster=cluster,
-            reason="had not ended at the end of the task's execution_timeout",
+            reason="did not end within the task's execution_timeout",
             hint=hint,
         )
         is_stopped = hook.stop_and_tell(job_id, logger=self.log)
         return error if is_stopped else still_running(error)
 
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
-        """Leave a job that nobody watches any more to the next try, or stop it if none will take it.
+        """Leave a job that nobody watches any more to the next try, or stop it if there is no next try.
 
-        A cluster that was out of reach until now is not waited for once more.
+        If the cluster was unreachable until now, this does not wait for it again.
         """
         if job_id is None or isinstance(error, RayJobNotFoundError):
             return
         ti = context["ti"]
         if ti.try_number <= ti.max_tries and self.reattach:
-            self.log.warning("Ray job %s goes on; the next try takes it over.", job_id)
+            self.log.warning("Ray job %s keeps running. The next try will take it over.", job_id)
         elif isinstance(error, RayClusterUnreachableError):
             self.log.error(
-                "Ray job %s may still run, and no try will take it over. If so, stop it with `ray job stop "
-                "%s --address %s`.",
+                "Ray job %s may still be running, and no try will take it over. If it is, stop it with `ray "
+                "job stop %s --address %s`.",
                 job_id,
                 job_id,
                 error.cluster,
@@ -159,7 +160,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the end of the job into the end of the task.
 
-        :param event: What :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger` told.
+        :param event: The event of :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger`.
         """
         return self._complete(context, outcome_of(event))
 
@@ -188,22 +189,22 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         return (outcome.document or {}).get("result")
 
     def on_kill(self) -> None:
-        """Stop the job, unless the user wants it to go on.
+        """Stop the job, unless ``stop_on_kill`` is off.
 
-        Airflow calls this in a signal handler. Where it interrupts the submission, the job is
-        stopped once that is through, or not submitted at all.
+        Airflow calls this in a signal handler. If it interrupts the submission, the job is stopped right
+        after the submission, or it is not submitted at all.
         """
         self._is_killed = True
         if self._submitted_id is None or self._submitted_by is None or not self.stop_on_kill:
             return
-        # By a hook that has its connection: asking Airflow for it would wait for the very request that
-        # the signal may have interrupted.
+        # This hook already has its connection. Asking Airflow for it now would wait for the very request
+        # that the signal may have interrupted.
         self._submitted_by.stop_and_tell(self._submitted_id, logger=self.log)
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """Go on after the trigger; if it broke, leave no job behind that nobody would watch."""
+        """Continue after the trigger. If the trigger broke, leave no job that nobody would watch."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as exc:
@@ -216,14 +217,14 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             raise
 
     def _submit(self, context: Context, hook: RayJobHook) -> Attempt:
-        """Submit the job of this try, or find it."""
+        """Submit the job of this try, or find the one to take over."""
         this_try = task_try(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
         prepared = self.prepare(executor, {**(self.metadata or {}), **this_try.metadata()})
         cluster, given = executor.cluster.address, self.job_id or None
         with executor:
             attempt = choose_attempt(
-                this_try, executor.find_info, cluster=cluster, given=given, adopts=self.reattach
+                this_try, executor.find_info, cluster=cluster, given=given, takes_over=self.reattach
             )
             if attempt.left_behind is not None and self.stop_on_kill:
                 self._stop_left_behind(executor, attempt.left_behind)
@@ -233,7 +234,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             self._submitted_by, self._submitted_id = hook, attempt.job_id
             if attempt.found is not None:
                 self.log.info(
-                    "Took over Ray job %s of an earlier try; it is %s.",
+                    "Took over Ray job %s from an earlier try. It is %s.",
                     attempt.job_id,
                     attempt.found.status,
                 )
@@ -256,13 +257,14 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         if self._is_killed:
             raise ExecutionError(
                 job_id=self._submitted_id,
-                reason="was stopped or never started, as the task was killed",
-                hint="A retry submits it again.",
+                reason="was stopped or never started, because the task was killed",
+                hint="A retry will submit it again.",
             )
 
     def _stop_left_behind(self, executor: RayJobExecutor, job: JobInfo) -> None:
         self.log.warning(
-            "Ray job %s is still %s, from before the task was cleared or tried again; stopping it.",
+            "Ray job %s is still %s. It is from before the task was cleared or tried again, so it is being "
+            "stopped.",
             job.job_id,
             job.status,
         )

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 class SubmitPluginActionOperator(RayResultOperator):
     """Runs one action of a plugin as a Ray job and returns what the action returned.
 
-    See :class:`~airflow_synapse.operators.base.RayJobOperator` for all that jobs share.
+    See :class:`~airflow_synapse.operators.base.RayJobOperator` for everything that jobs share.
 
     :param action_name: An action of the plugin's manifest, or ``package.module:attribute``.
-    :param action_params: The action's keyword arguments, as JSON can hold them. What upstream tasks returned
-        is read before it is sent, that of mapped tasks as well.
+    :param action_params: The action's keyword arguments, as JSON values. XComs of upstream tasks, mapped
+        tasks included, are read before they are sent.
     :param working_dir: The plugin's folder, or the URI of a ``.zip`` of it.
     """
 

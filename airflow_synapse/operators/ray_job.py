@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SubmitRayJobOperator(RayJobOperator):
-    """Runs a shell command as a Ray job. See :class:`RayJobOperator` for all that jobs share.
+    """Runs a shell command as a Ray job. See :class:`RayJobOperator` for everything that jobs share.
 
     :param entrypoint: The command. It runs in ``working_dir``, if there is one.
     """

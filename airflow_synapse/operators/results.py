@@ -1,4 +1,4 @@
-"""What operators share whose job leaves a result."""
+"""What operators share if their job leaves a result."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class RayResultOperator(RayJobOperator):
-    """Runs a job that calls something and returns what that returned."""
+    """Runs a job that makes a call, and returns what the call returned."""
 
     def result_of(self, outcome: Outcome) -> Any:
-        """Return the result, read from the cluster if it did not come with the outcome.
+        """Return the result, and read it from the cluster if it did not come with the outcome.
 
-        Where nobody wants it, none is read that could be missing.
+        If nobody wants the result, it is not read, so it can't be missing either.
         """
         if not self.do_xcom_push:
             return None
@@ -28,8 +28,8 @@ class RayResultOperator(RayJobOperator):
         storable = safe_value(result)
         if storable != result:
             self.log.warning(
-                "The result of Ray job %s has integers of more than 64 bits, or text that is none, which "
-                "no XCom can hold. They are kept as readable text.",
+                "The result of Ray job %s contains integers of more than 64 bits or invalid characters, "
+                "which no XCom can hold. They were replaced with readable text.",
                 outcome.job_id,
             )
         return storable

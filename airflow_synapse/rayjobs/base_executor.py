@@ -1,4 +1,4 @@
-"""Everything about jobs that needs no plugin, from ordinary synchronous code."""
+"""Everything that synchronous code can do with jobs without a plugin."""
 
 from __future__ import annotations
 
@@ -43,39 +43,39 @@ log = logging.getLogger(__name__)
 
 _WAIT_POLL_INTERVAL = 2.0
 _GRACE = 1.0
-"""Seconds after which a wait that has run out ends even if the server does not answer."""
+"""Seconds by which a wait may exceed its limit if the server does not answer."""
 
 _NOTICE_AFTER = 4.0
-"""Seconds after which a job is named that is not stopped yet. Airflow gives ``on_kill`` five in a
-worker, then it kills the process (``WatchedSubprocess.kill`` of its supervisor)."""
+"""Seconds after which the log names a job that has not stopped yet. Airflow gives ``on_kill`` five seconds
+in a worker, then it kills the process (``WatchedSubprocess.kill`` of its supervisor)."""
 
 _LONGEST_LOOK = 10.0
-"""Seconds that a log may keep a caller who looks at it now and then waiting for its next bytes."""
+"""Seconds that :meth:`BaseRayExecutor.read_new_lines` may wait for the next bytes of a log."""
 
 
 class BaseRayExecutor(ABC):
     """Everything about jobs on one cluster that needs no plugin.
 
-    Each call opens its own connection; inside ``with executor:`` one connection serves all calls.
-    Every call ends within ``request_timeout``, even if the server accepts and never answers, except
-    those that take as long as there is something to do: :meth:`wait`, :meth:`get_logs` and
-    :meth:`stream_logs`, and :meth:`submit` while it uploads. There the limit is on each answer, and
-    on each part of an upload. :meth:`delete` may wait three seconds more. ``RAY_ADDRESS`` and
-    ``RAY_API_SERVER_ADDRESS`` have no say here.
+    Each call opens its own connection. Inside ``with executor:``, all calls share one connection.
+    Every call ends within ``request_timeout``, even if the server accepts it and never answers. Some calls
+    take as long as there is work to do: :meth:`wait`, :meth:`get_logs`, :meth:`stream_logs`, and
+    :meth:`submit` while it uploads. For these the limit applies to each answer and to each part of an
+    upload. :meth:`delete` may take three seconds longer. ``RAY_ADDRESS`` and ``RAY_API_SERVER_ADDRESS``
+    have no effect.
 
-    :param cluster: Where the cluster's Jobs API is and how to be let in.
-    :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer; 0
-        raises at once.
+    :param cluster: Where the cluster's Jobs API is, and the credentials for it.
+    :param unreachable_timeout: Seconds to keep trying while the cluster gives no usable answer. 0 raises
+        an error at once.
     """
 
     metrics: Metrics = NO_METRICS
-    """Where figures go."""
+    """Where metrics go."""
 
     limits: WatchLimits = WatchLimits()
     """What watching may cost the cluster."""
 
     pace: Pace = Pace()
-    """How often a watch looks."""
+    """How often a watch looks at its job."""
 
     def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
         self.cluster = cluster
@@ -109,7 +109,7 @@ class BaseRayExecutor(ABC):
         job_id: str | None = None,
         **kwargs: Any,
     ) -> str:
-        """Start an action as a job and return the job's id."""
+        """Start an action as a job and return its submission ID."""
 
     def get_status(self, job_id: str) -> str:
         """Return Ray's status of the job: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
@@ -119,14 +119,14 @@ class BaseRayExecutor(ABC):
         return self.get_info(job_id).status
 
     def get_info(self, job_id: str) -> JobInfo:
-        """Return all that the cluster tells about the job.
+        """Return everything that the cluster knows about the job.
 
         :raises RayJobNotFoundError: if the cluster does not know the job.
         """
         return self._call(lambda api: api.get_info(job_id))
 
     def find_info(self, job_id: str) -> JobInfo | None:
-        """Return all that the cluster tells about the job, None if it does not know it."""
+        """Return everything that the cluster knows about the job, None if it does not know the job."""
         return self._call(lambda api: api.find_info(job_id))
 
     def get_logs(self, job_id: str) -> str:
@@ -144,10 +144,10 @@ class BaseRayExecutor(ABC):
     def copy_log(
         self, job_id: str, write: Callable[[bytes], object], *, last_lines: int | None = None
     ) -> JobInfo:
-        """Hand the bytes of the job's log so far to ``write``, however many, and return the job.
+        """Pass the job's log so far to ``write``, piece by piece, and return the job.
 
-        :param write: Takes the next bytes, on another thread. A job that never ran has none.
-        :param last_lines: Only so many lines from the end.
+        :param write: Called with the next bytes, on another thread. A job that never ran has no log.
+        :param last_lines: Pass only this many lines from the end.
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayLogNotFoundError: if the log or its node is gone.
         """
@@ -165,7 +165,8 @@ class BaseRayExecutor(ABC):
     def get_last_lines(self, job_id: str) -> list[str]:
         """Return the last lines of the job's log, or of Ray's message if it never had one.
 
-        Tried once, whatever ``unreachable_timeout`` is: they go with an error that is at hand.
+        This tries only once, whatever ``unreachable_timeout`` is, because the lines are an addition to an
+        error that has already happened.
         """
 
         async def read(api: JobsApi) -> list[str]:
@@ -176,11 +177,11 @@ class BaseRayExecutor(ABC):
     def stream_logs(
         self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
     ) -> Generator[str, None, Outcome]:
-        """Yield the lines of the job's log as they appear, until it has ended and all are out.
+        """Yield the lines of the job's log as they appear, until the job has ended and no line is left.
 
         :param log_position: The byte of the log to start from.
-        :param unreachable_timeout: Instead of the executor's own.
-        :return: How the job ended, as the value of the generator.
+        :param unreachable_timeout: Used instead of the executor's own.
+        :return: How the job ended. This is the return value of the generator.
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayClusterUnreachableError: if the cluster gives no usable answer for too long.
         """
@@ -218,7 +219,7 @@ class BaseRayExecutor(ABC):
         return self._call(read)
 
     def read_new_lines(self, info: JobInfo, *, position: int, emit: Emit, logger: Logger) -> int:
-        """Hand the job's log from a byte on to ``emit``, and return from which byte to go on.
+        """Pass the job's log from a byte onwards to ``emit``, and return the byte to continue from.
 
         See :func:`airflow_synapse.rayjobs.watching.log_follower.read_new_lines`.
         """
@@ -233,19 +234,19 @@ class BaseRayExecutor(ABC):
         return self._cross(read)
 
     def stop(self, job_id: str) -> bool:
-        """Stop the job and see that it is stopped.
+        """Stop the job and wait until it has stopped.
 
-        :return: True if it was running and is now stopped, False if it had ended.
+        :return: True if it was running and is now stopped, False if it had already ended.
         :raises RayJobNotFoundError: if the cluster does not know the job.
-        :raises RayJobTimeoutError: if it did not end within ``request_timeout``, as a job that
-            waits for resources does not.
+        :raises RayJobTimeoutError: if it did not end within ``request_timeout``. That is so for a job that
+            waits for resources.
         """
         return self._call(lambda api: stopping.stop(api, job_id))
 
     def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
-        """Stop the job through outages, and tell how that went instead of raising.
+        """Stop the job, even through outages, and log the outcome instead of raising an error.
 
-        :return: Whether it has ended for sure.
+        :return: Whether the job has certainly ended.
         """
 
         async def work() -> bool:
@@ -259,7 +260,7 @@ class BaseRayExecutor(ABC):
     def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
         """Wait for the job to end and return its status, SUCCEEDED.
 
-        :param timeout_seconds: How long to wait. The job keeps running when it is over.
+        :param timeout_seconds: How long to wait. After that, the job keeps running.
         :raises RayJobFailedError: if it FAILED.
         :raises RayJobStoppedError: if it was STOPPED.
         :raises RayJobTimeoutError: if time ran out.
@@ -300,9 +301,9 @@ class BaseRayExecutor(ABC):
         return self._call(lambda api: api.list_jobs())
 
     def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job. Its log stays: use its id for no other job.
+        """Make the cluster forget a job that has ended. Its log stays, so never reuse its ID.
 
-        Of a job that has just ended, up to three seconds later: Ray would note it down anew.
+        If the job has just ended, this waits up to three seconds, because Ray would record it again.
 
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayJobSubmissionError: if the job has not ended.
@@ -314,10 +315,10 @@ class BaseRayExecutor(ABC):
         return str(self._call(lambda api: api.get_version())["ray_version"])
 
     def watch(self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger) -> Outcome:
-        """Watch the job to its end and return how it ended. If a limit passes, it is stopped.
+        """Watch the job to its end and return how it ended. If a limit passes, stop the job.
 
         :raises RayJobTimeoutError: if a limit passed.
-        :raises AirflowSynapseError: whatever else kept the watch from seeing the end.
+        :raises AirflowSynapseError: if anything else kept the watch from seeing the end.
         """
         return self._cross(lambda: self._watch(job_id, options, emit, logger=logger))
 
@@ -336,7 +337,7 @@ class BaseRayExecutor(ABC):
     def _watching(
         self, cluster: RayCluster | None = None
     ) -> AbstractAsyncContextManager[ClusterWatch]:
-        """Enter the cluster's watch, which inside ``with executor:`` is one for all calls."""
+        """Enter the cluster's watch. Inside ``with executor:``, all calls share one."""
         return shared_watch(
             cluster or self.cluster, self.limits, pace=self.pace, metrics=self.metrics
         )
@@ -349,12 +350,11 @@ class BaseRayExecutor(ABC):
         is_patient: bool = True,
         pause: float = 0.0,
     ) -> T:
-        """Do async work with the Jobs API, through outages if that was asked for.
+        """Do async work with the Jobs API, through outages if the executor has an ``unreachable_timeout``.
 
-        :param is_bounded: Whether the whole of it, and not only each request, has to end within
-            the request timeout.
-        :param is_patient: Whether to outlast an outage, if the executor does.
-        :param pause: Seconds that it may sleep beyond that.
+        :param is_bounded: Whether the request timeout applies to all of the work, not only to each request.
+        :param is_patient: Whether to keep trying during an outage, if the executor does.
+        :param pause: Seconds that the work may sleep beyond that.
         """
         limit = self.cluster.request_timeout + pause if is_bounded else None
 
@@ -369,7 +369,7 @@ class BaseRayExecutor(ABC):
         return self._cross(patiently)
 
     def _cross(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run async work from sync code: the one place where the two meet."""
+        """Run async work from sync code. This is the only place where the two meet."""
         if self._crossing is not None:
             return self._crossing.call(work)
         with Crossing() as crossing:
@@ -379,7 +379,7 @@ class BaseRayExecutor(ABC):
 async def _within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:
     """Return what ``work`` returns.
 
-    :raises RayClusterUnreachableError: if that takes longer than so many seconds.
+    :raises RayClusterUnreachableError: if it takes more than this many seconds.
     """
     try:
         with fail_after(seconds):
@@ -389,4 +389,4 @@ async def _within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:
 
 
 def _drop(lines: Sequence[str]) -> None:
-    """Take lines that nobody asked for."""
+    """Ignore lines that nobody asked for."""

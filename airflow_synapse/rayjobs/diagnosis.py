@@ -1,7 +1,7 @@
-"""Finds out, step by step, whether a cluster can run our jobs, and if not, why not.
+"""Finds out step by step whether a cluster can run our jobs and, if it can't, why.
 
-Each step is tried whatever became of the others, unless it needs one that failed. What is sent is one
-small package and one job of a second, which is deleted afterwards.
+Each step is tried whatever the others found, unless it needs one that failed. The steps send one small
+package and one job that takes a second. The job is deleted afterwards.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ FAIL = "fail"
 SKIPPED = "skipped"
 
 _UPLOADS_NEED = (
-    "If a proxy stands before the dashboard, let it pass PUT requests of 100 MiB to /api/packages/."
+    "If there is a proxy in front of the dashboard, make it allow PUT requests of 100 MiB to "
+    "/api/packages/."
 )
 _FILES_NEED = (
-    "The last lines of failed jobs and all results come over /api/v0/logs/file: let a proxy pass it, "
-    "and look at dashboard.log on the head node."
+    "The last lines of failed jobs and all results are read from /api/v0/logs/file. If there is a proxy, "
+    "make it allow that path, and look at dashboard.log on the head node."
 )
 _OPEN_AGENTS = (
-    "Logs are read over the dashboard instead, each time from their start. For long logs let workers "
+    "Logs are read through the dashboard instead, from their start each time. For long logs, let workers "
     "and triggerers reach the agent's port on all nodes (--dashboard-agent-listen-port)."
 )
 
@@ -77,7 +78,7 @@ class Finding:
     :param step: What was tried.
     :param verdict: :data:`OK`, :data:`WARN`, :data:`FAIL` or :data:`SKIPPED`.
     :param told: What was found, as a sentence.
-    :param todo: What to do about it, beyond what ``told`` says already.
+    :param todo: What to do about it, if ``told`` does not already say so.
     :param seconds: How long it took.
     :param error: What was raised, if it failed.
     """
@@ -91,20 +92,20 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Found:
     told: str
     verdict: str = OK
     todo: str = ""
 
 
 class _NotTriedError(Exception):
-    """The step needs another one, which failed."""
+    """The step needs another step, which failed."""
 
 
 async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIterator[Finding]:
-    """Yield what each step finds out, as soon as it has.
+    """Yield what each step finds out, as soon as it does.
 
-    :param job_timeout: Seconds that the test job may take to end.
+    :param job_timeout: Seconds that the test job may take.
     """
     async with jobs_api(cluster) as api:
         diagnosis = _Diagnosis(api, job_timeout)
@@ -115,21 +116,21 @@ async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIt
             await diagnosis.clean_up()
 
 
-async def _tried(name: str, step: Callable[[], Awaitable[_Told]], advice: str) -> Finding:
+async def _tried(name: str, step: Callable[[], Awaitable[_Found]], advice: str) -> Finding:
     began = time.monotonic()
     error: AirflowSynapseError | None = None
     try:
-        outcome = await step()
+        found = await step()
     except _NotTriedError as exc:
-        outcome = _Told(f"Not tried: it needs {exc}.", SKIPPED)
+        found = _Found(f"Not tried, because it needs {exc}.", SKIPPED)
     except AirflowSynapseError as exc:
-        outcome, error = _Told(str(exc), FAIL, advice), exc
+        found, error = _Found(str(exc), FAIL, advice), exc
     seconds = time.monotonic() - began
-    return Finding(name, outcome.verdict, outcome.told, outcome.todo, seconds, error)
+    return Finding(name, found.verdict, found.told, found.todo, seconds, error)
 
 
 class _Diagnosis:
-    """The steps, and what the later ones need of the earlier ones."""
+    """The steps, and what later steps need from earlier ones."""
 
     def __init__(self, api: JobsApi, job_timeout: float) -> None:
         self._api = api
@@ -142,8 +143,8 @@ class _Diagnosis:
         self._job: JobInfo | None = None
         self._log_by_agent = b""
 
-    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Told]], str], ...]:
-        """Return the steps with what to do where one fails, if its error does not tell."""
+    def steps(self) -> tuple[tuple[str, Callable[[], Awaitable[_Found]], str], ...]:
+        """Return the steps, each with advice for the case that its error gives none."""
         return (
             ("reachability", self._reach, ""),
             ("Ray version", self._compare_version, ""),
@@ -156,7 +157,7 @@ class _Diagnosis:
         )
 
     async def clean_up(self) -> None:
-        """Stop the test job if it is left, and make the cluster forget it."""
+        """Stop the test job if it still runs, and make the cluster forget it."""
         if self._job is None:
             return
         with suppress(AirflowSynapseError):
@@ -164,48 +165,48 @@ class _Diagnosis:
             await self._api.delete(self._job_id)
 
     @property
-    def _url(self) -> str:
+    def _address(self) -> str:
         return self._api.cluster.address
 
-    async def _reach(self) -> _Told:
+    async def _reach(self) -> _Found:
         try:
             self._version = str((await self._api.get_version())["ray_version"])
         except RayAuthenticationError:
             self._answers = True
-            return _Told(f"{self._url} answers and asks for credentials.")
+            return _Found(f"{self._address} answers and asks for credentials.")
         self._answers = True
-        return _Told(f"{self._url} answers as a Ray dashboard.")
+        return _Found(f"{self._address} answers as a Ray dashboard.")
 
-    async def _compare_version(self) -> _Told:
+    async def _compare_version(self) -> _Found:
         if not self._version:
             raise _NotTriedError("an answer with the version")
         if is_too_old(self._version):
             todo = (
-                f"Upgrade the cluster to Ray {OLDEST_RAY} or newer; older ones can't serve results."
+                f"Upgrade the cluster to Ray {OLDEST_RAY} or newer. Older ones can't serve results."
             )
-            return _Told(f"The cluster runs Ray {self._version}.", WARN, todo)
-        return _Told(
-            f"The cluster runs Ray {self._version}; {OLDEST_RAY} is the oldest that works."
+            return _Found(f"The cluster runs Ray {self._version}.", WARN, todo)
+        return _Found(
+            f"The cluster runs Ray {self._version}. The oldest version that works is {OLDEST_RAY}."
         )
 
-    async def _ask_for_a_job(self) -> _Told:
+    async def _ask_for_a_job(self) -> _Found:
         if not self._answers:
             raise _NotTriedError("a cluster that answers")
         await self._api.find_info(self._job_id)
         self._is_let_in = True
-        has_token = "with the connection's token" if self._api.cluster.token else "without a token"
-        return _Told(f"The Jobs API lets us in, {has_token}.")
+        how = "with the connection's token" if self._api.cluster.token else "without a token"
+        return _Found(f"The Jobs API accepts our requests {how}.")
 
-    async def _upload(self) -> _Told:
+    async def _upload(self) -> _Found:
         self._need_to_be_let_in()
         job = await asyncio.to_thread(self._test_action)  # it reads files
         for package in job.packages:
             await submission.upload(self._api, package)
         self._action = job
-        return _Told("The dashboard took a package.")
+        return _Found("The dashboard accepted a package.")
 
-    async def _run_job(self) -> _Told:
-        """Run the test action or, where its package could not be sent, a command."""
+    async def _run_job(self) -> _Found:
+        """Run the test action, or a command if the action's package could not be sent."""
         self._need_to_be_let_in()
         job = self._action or self._test_command()
         await submission.submit(self._api, job.spec, self._job_id)
@@ -216,36 +217,36 @@ class _Diagnosis:
         lines: list[str] = []
         with suppress(AirflowSynapseError):
             lines = await read_last_lines(self._api, info)
-        error = error_of(info, cluster=self._url, last_lines=lines)
+        error = error_of(info, cluster=self._address, last_lines=lines)
         if error is not None:
             raise error
         what = "A plugin action" if self._action else "A command (without a package)"
-        return _Told(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
+        return _Found(f"{what} SUCCEEDED {time.monotonic() - began:.1f} s after its submission.")
 
-    async def _read_by_agent(self) -> _Told:
+    async def _read_by_agent(self) -> _Found:
         info = self._need_a_job_that_ran()
         address = info.driver_agent_http_address
         if not address:
-            return _Told("Ray names no agent on the job's node.", WARN, _OPEN_AGENTS)
+            return _Found("Ray reports no agent on the job's node.", WARN, _OPEN_AGENTS)
         try:
             chunks = self._api.read_range(info, driver_log(info.job_id), 0)
             self._log_by_agent = await self._with_marker(chunks)
         except (AgentUnusableError, AirflowSynapseError):
-            return _Told(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
-        return _Told(f"{address} serves ranges of logs.")
+            return _Found(f"The agent at {address} can't be used from here.", WARN, _OPEN_AGENTS)
+        return _Found(f"The agent at {address} serves ranges of logs.")
 
-    async def _read_by_dashboard(self) -> _Told:
+    async def _read_by_dashboard(self) -> _Found:
         info = self._need_a_job_that_ran()
         chunks = self._api.read_file(info, driver_log(info.job_id))
         log = await self._with_marker(chunks)
         if not log.startswith(self._log_by_agent):
             raise ExecutionError(
                 job_id=self._job_id,
-                cluster=self._url,
-                reason="has a log that the dashboard serves with other bytes than its node does",
-                hint=f"Ray before {OLDEST_RAY} does so, and perhaps a proxy before the dashboard.",
+                cluster=self._address,
+                reason="has a log whose bytes differ between the dashboard and the job's node",
+                hint=f"Ray before {OLDEST_RAY} causes this, and so may a proxy in front of the dashboard.",
             )
-        return _Told("/api/v0/logs/file serves whole logs.")
+        return _Found("/api/v0/logs/file serves whole logs.")
 
     async def _with_marker(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
         log = bytearray()
@@ -255,27 +256,29 @@ class _Diagnosis:
         if self._marker.encode() not in log:
             raise RayLogNotFoundError(
                 job_id=self._job_id,
-                cluster=self._url,
-                reason=f"printed a line that its log of {len(log)} bytes does not have",
+                cluster=self._address,
+                reason=f"printed a line that is missing in its log of {len(log)} bytes",
             )
         return bytes(log)
 
-    async def _read_result(self) -> _Told:
+    async def _read_result(self) -> _Found:
         info = self._need_a_job_that_ran()
         if self._action is None:
             raise _NotTriedError("the package upload")
         document = await read_result(self._api, info)
         if document != {"result": self._marker}:
             raise ExecutionError(
-                job_id=self._job_id, cluster=self._url, reason="left a result that is not its own"
+                job_id=self._job_id,
+                cluster=self._address,
+                reason="left a result that it did not return",
             )
-        return _Told("The action's return value came back.")
+        return _Found("The action's return value arrived.")
 
     # What steps need
 
     def _need_to_be_let_in(self) -> None:
         if not self._is_let_in:
-            raise _NotTriedError("a cluster that lets us in")
+            raise _NotTriedError("a cluster that accepts our requests")
 
     def _need_a_job_that_ran(self) -> JobInfo:
         if self._job is None or self._job.driver_node_id is None:
@@ -302,23 +305,23 @@ class _Diagnosis:
             await asyncio.sleep(_POLL_INTERVAL)
 
     def _not_ended(self, info: JobInfo) -> RayJobTimeoutError:
-        hint = "Look at its log in the Ray dashboard."
+        hint = "Check its log in the Ray dashboard."
         if info.status == PENDING:
             hint = (
-                "Compare the cluster's free resources (`ray status`) with other pending jobs, and "
+                "Check whether the cluster has free resources (`ray status`) and other pending jobs, and "
                 "look at runtime_env_agent.log on the nodes."
             )
         return RayJobTimeoutError(
             job_id=info.job_id,
-            cluster=self._url,
+            cluster=self._address,
             status=info.status,
-            reason=f"takes a second, but is still {info.status} after {self._job_timeout:g} s",
+            reason=f"should take a second, but is still {info.status} after {self._job_timeout:g} s",
             hint=hint,
         )
 
 
 def _new_names() -> tuple[str, str]:
-    """Return an id for the test job, and what it is to print and return, which its id does not tell."""
+    """Return an ID for the test job, and a text for it to print and return that is not in the ID."""
     name = uuid.uuid4().hex
     return f"airflow-synapse-check-{name[:12]}", name[12:]
 

@@ -33,31 +33,33 @@ __all__ = ["BaseRayExecutor", "RayJobExecutor"]
 class RayJobExecutor(BaseRayExecutor):
     """Runs a plugin's actions, and shell commands, as Ray jobs.
 
-    How far an upload is, :attr:`on_upload` is told, on another thread.
+    During an upload, :attr:`on_upload` is called on another thread with how far the upload is.
 
-    :param dashboard_url: e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
-    :param working_dir: The plugin's folder, or a ``.zip`` URI that the cluster can read: then no
-        manifest is read and actions are given as entrypoints.
-    :param requirements_file: Instead of the folder's ``requirements.txt``.
+    :param dashboard_url: The cluster's address, e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
+    :param working_dir: The plugin's folder, or a ``.zip`` URI that the cluster can read. If it is a URI,
+        no manifest is read, so actions are given as entrypoints.
+    :param requirements_file: The requirements file, instead of the folder's ``requirements.txt``.
     :param package_manager: ``pip`` or ``uv``.
-    :param package_manager_options: Options of the install, or fields of Ray's ``pip``/``uv``.
-    :param wheels_dir: Folder of wheels inside ``working_dir``; the default yields to the manifest's.
-    :param env: Environment of the job. Nothing of this process's own environment is sent.
-    :param runtime_env: Merged over the generated one: last wins, lists are extended.
-    :param num_cpus: CPU cores that the entrypoint reserves.
-    :param num_gpus: GPUs that it reserves.
-    :param memory: Bytes that it reserves.
-    :param resources: Custom resources that it reserves.
-    :param label_selector: Labels that its node must have.
-    :param metadata: Strings kept with each job.
-    :param token: Bearer token.
-    :param headers: Further request headers.
+    :param package_manager_options: Options for the install, or fields of Ray's ``pip`` or ``uv``.
+    :param wheels_dir: The folder of wheels inside ``working_dir``. The manifest overrides the default.
+    :param env: Environment variables for the job. This process's own environment is never sent.
+    :param runtime_env: Ray's runtime_env, merged with the generated one. Its values take precedence, and
+        lists are extended.
+    :param num_cpus: CPU cores to reserve for the entrypoint.
+    :param num_gpus: GPUs to reserve for it.
+    :param memory: Bytes of memory to reserve for it.
+    :param resources: Custom resources to reserve for it.
+    :param label_selector: Labels that the job's node must have.
+    :param metadata: Strings to store with each job.
+    :param token: The bearer token.
+    :param headers: Additional request headers.
     :param cookies: Request cookies.
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
-    :param client_cert: PEM file of the certificate to show the server, with its key or without.
-    :param client_key: PEM file of the key, if that is a file of its own.
-    :param request_timeout: Seconds that one call may take; of an upload, or of a log, each part.
-    :param unreachable_timeout: Seconds to try again while the cluster gives no usable answer.
+    :param client_cert: The PEM file of the client certificate, and of its key unless that has its own file.
+    :param client_key: The PEM file of the key, if it has its own file.
+    :param request_timeout: Seconds that one call may take. For an upload or a log, this applies to each
+        part.
+    :param unreachable_timeout: Seconds to keep trying while the cluster gives no usable answer.
     """
 
     def __init__(
@@ -125,14 +127,14 @@ class RayJobExecutor(BaseRayExecutor):
 
     @classmethod
     def of_cluster(cls, cluster: RayCluster, **options: Any) -> RayJobExecutor:
-        """Return an executor for a cluster that is known already.
+        """Return an executor for a cluster.
 
-        :param options: Arguments of the class, but for those of the connection.
-        :raises TypeError: if an argument of the connection is among them.
+        :param options: Arguments of the class, except those for the connection.
+        :raises TypeError: if they include an argument for the connection.
         """
         known = {field.name for field in fields(RayCluster)} & options.keys()
         if known:
-            raise TypeError(f"of_cluster() has {', '.join(sorted(known))} from its cluster already")
+            raise TypeError(f"of_cluster() already has {', '.join(sorted(known))} from its cluster")
         executor = cls(cluster.address, **options)
         executor.cluster = cluster
         return executor
@@ -145,23 +147,23 @@ class RayJobExecutor(BaseRayExecutor):
         job_id: str | None = None,
         **kwargs: Any,
     ) -> str:
-        """Start an action as a job and return the job's id at once.
+        """Start an action as a job and return its submission ID at once.
 
-        Idempotent under ``job_id``: the same again starts nothing and returns the same id. A lost
-        answer is resolved by looking the id up, so a job is never started twice.
+        A second call with the same ``job_id`` starts nothing and returns the same ID. If an answer gets
+        lost, the job is looked up by its ID, so a job is never started twice.
 
         :param action_name: An action of the manifest, or an entrypoint ``package.module:attribute``.
-        :param params: The action's keyword arguments, as JSON can hold them.
-        :param job_id: The submission id. By default one is generated here.
+        :param params: The action's keyword arguments, as JSON values.
+        :param job_id: The submission ID. If there is none, this generates one.
         :param kwargs: Ray's arguments for this submission: ``entrypoint_num_cpus``,
             ``entrypoint_num_gpus``, ``entrypoint_memory``, ``entrypoint_resources``,
             ``entrypoint_label_selector``, ``metadata``, ``runtime_env``.
         :raises PluginManifestError: if the plugin's folder can't be used.
-        :raises ActionNotFoundError: if it has no such action.
-        :raises ActionParamsError: if the params can't be sent or break the action's schema.
-        :raises RayJobSubmissionError: if the job was refused, by us or by Ray.
-        :raises JobIdConflictError: if the id belongs to another job.
-        :raises RayClusterUnreachableError: if it could not be found out whether it was started.
+        :raises ActionNotFoundError: if the plugin has no such action.
+        :raises ActionParamsError: if the params can't be sent or do not match the action's schema.
+        :raises RayJobSubmissionError: if we or Ray refused the job.
+        :raises JobIdConflictError: if another job has the submission ID.
+        :raises RayClusterUnreachableError: if it could not be found out whether the job was started.
         """
         job_id = _job_id(job_id)
         return self.submit_prepared(self.prepare_action(action_name, params, **kwargs), job_id)
@@ -169,7 +171,7 @@ class RayJobExecutor(BaseRayExecutor):
     def submit_entrypoint(
         self, entrypoint: str, *, job_id: str | None = None, **kwargs: Any
     ) -> str:
-        """Start a shell command as a job and return the job's id; else like :meth:`submit`.
+        """Start a shell command as a job and return its submission ID. See :meth:`submit` for the rest.
 
         :param entrypoint: The command. It runs in ``working_dir``, if there is one.
         """
@@ -179,7 +181,7 @@ class RayJobExecutor(BaseRayExecutor):
     def prepare_action(
         self, action_name: str, params: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> PreparedJob:
-        """Return an action as a job to be sent, so that bad input shows before anything is."""
+        """Return an action as a job to send, so that bad input is found before anything is sent."""
         request = JobRequest.of(self.resources, self.metadata, kwargs)
         return prepare_action(self.source, request, action_name, params)
 
@@ -191,9 +193,9 @@ class RayJobExecutor(BaseRayExecutor):
         requirements: Sequence[str] | str = (),
         **kwargs: Any,
     ) -> PreparedJob:
-        """Return a Python function as a job to be sent.
+        """Return a Python function as a job to send.
 
-        :param requirements: Requirement lines, or the path of a file with such.
+        :param requirements: Requirement lines, or the path of a requirements file.
         """
         request = JobRequest.of(self.resources, self.metadata, kwargs)
         if isinstance(requirements, str):
@@ -203,12 +205,12 @@ class RayJobExecutor(BaseRayExecutor):
         return prepare_function(source, request, function, params)
 
     def prepare_entrypoint(self, entrypoint: str, **kwargs: Any) -> PreparedJob:
-        """Return a shell command as a job to be sent."""
+        """Return a shell command as a job to send."""
         request = JobRequest.of(self.resources, self.metadata, kwargs)
         return prepare_entrypoint(self.source, request, entrypoint)
 
     def submit_prepared(self, job: PreparedJob, job_id: str) -> str:
-        """Start a prepared job, once; see :meth:`submit`."""
+        """Start a prepared job once. See :meth:`submit`."""
         check_new_job_id(job_id)
 
         was_sent = False
@@ -238,7 +240,7 @@ def _path(path: str | Path | None) -> str | None:
 
 
 def _copy(mapping: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return a copy; what is none is refused when it is used."""
+    """Return a copy. Anything but a mapping is refused later, when it is used."""
     return dict(mapping) if isinstance(mapping, Mapping) else mapping or {}
 
 

@@ -15,40 +15,39 @@ FAILED = "FAILED"
 STOPPED = "STOPPED"
 
 TERMINAL_STATUSES = frozenset({SUCCEEDED, FAILED, STOPPED})
-"""The statuses a job never leaves."""
+"""The statuses that a job never leaves."""
 
 STATUSES = TERMINAL_STATUSES | {PENDING, RUNNING}
 
 
 SPEC_KEY = "airflow_synapse_spec"
-"""Metadata: the fingerprint of what the job was submitted to run."""
+"""Metadata: the fingerprint of what the job runs."""
 
 OWNER_KEY = "airflow_synapse_owner"
-"""Metadata: for whom the job was submitted, where one and the same caller may submit again."""
+"""Metadata: for whom the job was submitted, if the same caller may submit again."""
 
 ACTION_KEY = "airflow_synapse_action"
-"""Metadata: the plugin action the job runs; such a job leaves a result."""
-
+"""Metadata: the plugin action that the job runs. Such a job leaves a result."""
 
 PLUGIN_KEY = "airflow_synapse_plugin"
-"""Metadata: the name and version of the plugin the job runs."""
+"""Metadata: the name and version of the job's plugin."""
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """How to reach a cluster's Jobs API and be let in. Secrets stay out of its repr.
+    """The address of a cluster's Jobs API, and the credentials for it. Its repr shows no secrets.
 
-    Equal clusters have the same hash, so that all who ask the same one can share what they know of it.
+    Equal clusters have the same hash, so everything that asks the same cluster can share a watch.
 
     :param address: Where requests go, e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
-    :param token: Bearer token, if the cluster asks for one.
-    :param headers: Further request headers.
+    :param token: The bearer token, if the cluster requires one.
+    :param headers: Additional request headers.
     :param cookies: Request cookies.
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
-    :param request_timeout: Seconds that one call may take in all.
-    :param client_cert: The path of a PEM file with the certificate to show the server, if it asks for
-        one, and with its key, if that is not in a file of its own.
-    :param client_key: The path of the key's PEM file. A key with a passphrase is not supported.
+    :param request_timeout: Seconds that one whole call may take.
+    :param client_cert: The path of a PEM file with the client certificate, for servers that require one,
+        and with its key unless that has its own file.
+    :param client_key: The path of the key's PEM file. The key must have no passphrase.
     """
 
     address: str
@@ -66,11 +65,11 @@ class RayCluster:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a job is to run: everything that is sent, less the id it gets.
+    """What a job is to run: everything that is sent, except its submission ID.
 
-    :param entrypoint: Shell command.
-    :param runtime_env: Ray's runtime_env; holds no path of this machine, only URIs.
-    :param metadata: Strings kept with the job and shown in the dashboard.
+    :param entrypoint: The shell command.
+    :param runtime_env: Ray's runtime_env. It contains no paths of this machine, only URIs.
+    :param metadata: Strings that are stored with the job and shown in the dashboard.
     :param resources: Ray's ``entrypoint_*`` arguments.
     """
 
@@ -81,13 +80,13 @@ class JobSpec:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what is to run. Metadata describes a job and does not count."""
+        """A hash of what is to run. It leaves out the metadata, which only describes a job."""
         what = [self.entrypoint, self.runtime_env, self.resources]
         text = json.dumps(what, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def is_run_by(self, job: JobInfo) -> bool:
-        """Whether ``job`` is this spec's: of the same owner or, where it has none, of the same spec."""
+        """Whether ``job`` has the same owner as this spec or, if this has none, the same fingerprint."""
         owner = self.metadata.get(OWNER_KEY)
         if owner is not None:
             return job.metadata.get(OWNER_KEY) == owner
@@ -96,19 +95,19 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """What the cluster tells about one job.
+    """What the cluster says about one job.
 
-    :param job_id: The submission id.
+    :param job_id: The submission ID.
     :param status: One of Ray's statuses.
     :param message: Ray's sentence about the status.
-    :param error_type: Why a job is FAILED, in Ray's terms.
-    :param driver_exit_code: Exit code of the entrypoint, once it has ended.
-    :param start_time: When the job was submitted, ms since the epoch.
-    :param end_time: When it ended, ms since the epoch.
+    :param error_type: Why the job FAILED, in Ray's terms.
+    :param driver_exit_code: The exit code of the entrypoint, once it has ended.
+    :param start_time: When the job was submitted, in milliseconds since the epoch.
+    :param end_time: When it ended, in milliseconds since the epoch.
     :param entrypoint: Its shell command.
-    :param metadata: The strings it was submitted with.
-    :param driver_node_id: The node its entrypoint runs on, once it runs.
-    :param driver_agent_http_address: The agent on that node, which serves its log files.
+    :param metadata: The strings that it was submitted with.
+    :param driver_node_id: The node that runs its entrypoint, once it runs.
+    :param driver_agent_http_address: The agent on that node, which serves the node's log files.
     """
 
     job_id: str
@@ -130,25 +129,25 @@ class JobInfo:
 
     @property
     def duration(self) -> float | None:
-        """Seconds from its submission to its end, None before."""
+        """Seconds from its submission to its end, None before its end."""
         if self.start_time is None or not self.end_time:
             return None
         return max(0, self.end_time - self.start_time) / 1000
 
     @property
     def is_phantom(self) -> bool:
-        """Whether it is only what Ray noted down of a job that was deleted right after its end."""
+        """Whether this is only what Ray recorded of a job that was deleted right after its end."""
         return self.entrypoint == "Entrypoint not found." and not self.metadata
 
     @classmethod
     def from_api(cls, details: Mapping[str, Any]) -> JobInfo:
-        """Build it from an answer of ``GET /api/jobs/{id}``.
+        """Return the job that an answer of ``GET /api/jobs/{id}`` describes.
 
-        :raises ValueError: if the answer is not a job's.
+        :raises ValueError: if the answer describes no job.
         """
         status = details.get("status")
         if not isinstance(status, str) or status not in STATUSES:
-            raise ValueError(f"an answer without a job status that is known: {status!r:.100}")
+            raise ValueError(f"an answer with an unknown job status: {status!r:.100}")
         metadata = details.get("metadata")
         return cls(
             job_id=str(details.get("submission_id") or details.get("job_id") or ""),

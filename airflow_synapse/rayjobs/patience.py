@@ -1,4 +1,4 @@
-"""How long to wait before another try, and what is said meanwhile: once at the start, once at the end."""
+"""Says how long to wait before another try, and logs the beginning and the end of an outage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Backoff:
-    """Pauses between tries: growing, jittered and capped.
+    """Pauses between tries, which grow, have jitter and are capped.
 
-    :param first: Seconds of the first pause, before jitter.
-    :param cap: Seconds that no pause exceeds, unless the server asks for more.
+    :param first: The first pause before jitter, in seconds.
+    :param cap: The longest pause in seconds, unless the server asks for more.
     """
 
     def __init__(self, first: float = 0.5, cap: float = 30.0) -> None:
@@ -29,7 +29,7 @@ class Backoff:
     def next_pause(self, retry_after: float | None = None) -> float:
         """Return the seconds to wait now.
 
-        :param retry_after: What the server asked for, in seconds; followed up to five minutes.
+        :param retry_after: Seconds that the server asked for. More than five minutes are not honored.
         """
         pause = min(self._cap, self._first * 2.0 ** min(self._tries, 16))
         self._tries += 1
@@ -42,12 +42,12 @@ class Backoff:
 
 
 class OutageLog:
-    """Says once that a cluster became unreachable, and once that it is back.
+    """Logs once that a cluster became unreachable, and once that it is back.
 
-    :param logger: Where to say it.
-    :param timeout: Seconds of outage after which :meth:`wait_out` gives up; 0: at once, without a
-        word but the error.
-    :param consequence: What it means, as a clause.
+    :param logger: Where to say so.
+    :param timeout: Seconds of outage after which :meth:`wait_out` gives up. With 0, it raises the error at
+        once and logs nothing.
+    :param consequence: What the outage means, as a sentence.
     :param backoff: The pauses between two tries.
     """
 
@@ -56,7 +56,7 @@ class OutageLog:
         logger: Logger,
         timeout: float,
         *,
-        consequence: str = "a job that runs there is not affected",
+        consequence: str = "Jobs that run there are not affected.",
         backoff: Backoff | None = None,
     ) -> None:
         self._logger = logger
@@ -68,15 +68,15 @@ class OutageLog:
     async def wait_out(self, error: RayClusterUnreachableError) -> None:
         """Sleep until the next try.
 
-        :raises RayClusterUnreachableError: ``error``, if the outage has lasted too long.
+        :raises RayClusterUnreachableError: the same ``error``, if the outage has lasted too long.
         """
         left = self.begin(error)
         await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
 
     def begin(self, error: RayClusterUnreachableError) -> float:
-        """Say that the cluster is unreachable, if that is news, and return the seconds left to wait.
+        """Log that the cluster is unreachable, if that is news, and return the seconds left to wait.
 
-        :raises RayClusterUnreachableError: ``error``, if there are none left.
+        :raises RayClusterUnreachableError: the same ``error``, if no time is left.
         """
         now = time.monotonic()
         if self._timeout <= 0:
@@ -84,7 +84,7 @@ class OutageLog:
         if self._began is None:
             self._began = now
             self._logger.warning(
-                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s; %s.",
+                "The Ray cluster at %s is unreachable: %s. Trying again for up to %g s. %s",
                 error.cluster,
                 error.reason,
                 self._timeout,
@@ -101,7 +101,7 @@ class OutageLog:
         return self._began is not None
 
     def over(self) -> None:
-        """Say that the cluster is back, if it was away."""
+        """Log that the cluster is back, if it was unreachable."""
         if self._began is not None:
             seconds = time.monotonic() - self._began
             self._logger.info("The Ray cluster is reachable again after %.1f s.", seconds)
@@ -110,7 +110,7 @@ class OutageLog:
 
 
 async def outlast(outages: OutageLog, call: Callable[[], Awaitable[T]]) -> T:
-    """Return what ``call`` returns, tried again for as long as the cluster is unreachable.
+    """Return what ``call`` returns, and call it again while the cluster is unreachable.
 
     :raises RayClusterUnreachableError: if the outage lasts too long.
     """

@@ -1,4 +1,4 @@
-"""To whom we report: a logger, a taker of log lines, and a counter. Airflow's are above, handed in."""
+"""Where logs, log lines, progress and metrics go. Callers pass these in, so that no Airflow is needed here."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 Emit = Callable[[Sequence[str]], None]
-"""Takes the next lines of a job's log. Called on an event loop, so it has to be quick."""
+"""Receives the next lines of a job's log. It is called on an event loop, so it must be quick."""
 
 UploadProgress = Callable[[int, int], None]
-"""Takes how many bytes of a package were sent, and how many there are. It has to be quick."""
+"""Receives how many bytes of a package were sent, and how many there are. It must be quick."""
 
 JOBS_WATCHED = "ray.jobs_watched"
 """Gauge: jobs that this process watches."""
@@ -18,39 +18,39 @@ REQUESTS = "ray.requests"
 """Counter: requests sent to clusters."""
 
 OUTAGES = "ray.outages"
-"""Counter: times that a cluster became unreachable."""
+"""Counter: how often a cluster became unreachable."""
 
 LOG_BYTES = "ray.log_bytes"
-"""Counter: bytes of jobs' logs read."""
+"""Counter: bytes that were read from jobs' logs."""
 
 END_DELAY = "ray.end_delay"
-"""Timer: from a job's end, by the cluster's clock, to our knowing it."""
+"""Timer: from a job's end, by the cluster's clock, until we noticed it."""
 
 SUBMISSIONS_NEW = "ray.submissions_new"
 """Counter: jobs that a task started."""
 
 SUBMISSIONS_ADOPTED = "ray.submissions_adopted"
-"""Counter: jobs that a task found running or ended, and took over."""
+"""Counter: jobs that a task took over from an earlier try."""
 
 
 class Logger(Protocol):
-    """What of a logger is used here: a standard one or structlog's will do."""
+    """The methods of a logger that we use. A standard logger has them, and so has structlog's."""
 
     def debug(self, msg: str, /, *args: Any) -> Any:
-        """Tell what only a developer asks for."""
+        """Log what only a developer wants to know."""
 
     def info(self, msg: str, /, *args: Any) -> Any:
-        """Tell a change."""
+        """Log a change."""
 
     def warning(self, msg: str, /, *args: Any) -> Any:
-        """Tell what a user should look at."""
+        """Log what a user should look at."""
 
     def error(self, msg: str, /, *args: Any) -> Any:
-        """Tell what a user has to act on."""
+        """Log what a user must act on."""
 
 
 class Metrics(Protocol):
-    """Takes figures. None of its methods may block or raise."""
+    """Receives metrics. None of its methods may block or raise."""
 
     def count(self, name: str, value: int = 1) -> None:
         """Add to a counter."""
@@ -63,7 +63,7 @@ class Metrics(Protocol):
 
 
 class NoMetrics:
-    """Drops all figures."""
+    """Drops all metrics."""
 
     def count(self, name: str, value: int = 1) -> None:
         """Drop it."""

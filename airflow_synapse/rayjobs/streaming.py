@@ -1,4 +1,4 @@
-"""The lines of a watch for who takes them one by one, in another thread and at their own pace."""
+"""Hands the lines of a watch to a reader in another thread, one by one and as fast as it reads them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.reporting import Emit
 
 _MAX_BATCHES = 64
-"""Batches of lines that wait for a slow reader."""
+"""The most batches of lines that wait for a slow reader."""
 
 
 def stream(
     crossing: Crossing, watch: Callable[[Emit], Coroutine[Any, Any, Outcome]]
 ) -> Generator[str, None, Outcome]:
-    """Yield the lines of a watch as they appear; the outcome is the value of the generator.
+    """Yield the lines of a watch as they appear. The generator's return value is the outcome.
 
     Closing the generator cancels the watch.
 
-    :param watch: Watches, and hands lines over. It waits while the reader is slow.
+    :param watch: Watches a job and hands its lines over. It waits while the reader is slow.
     """
     batches = _Batches()
     with ExitStack() as stack:
@@ -36,7 +36,7 @@ def stream(
 
 
 class _Batches:
-    """A queue of limited length, of which an exception in the reader's thread leaves nothing locked."""
+    """A queue of limited length. An exception in the reader's thread leaves nothing in it locked."""
 
     def __init__(self) -> None:
         self._batches: SimpleQueue[Sequence[str] | None] = SimpleQueue()
@@ -46,7 +46,7 @@ class _Batches:
             self._room.put(None)
 
     def put(self, batch: Sequence[str]) -> None:
-        """Add a batch, once there is room for it; nobody wants it after :meth:`close`."""
+        """Add a batch as soon as there is room for it. After :meth:`close`, drop it."""
         while not self._is_closed:
             with suppress(Empty):
                 self._room.get(timeout=0.2)
@@ -58,11 +58,11 @@ class _Batches:
         self._batches.put(None)
 
     def get(self) -> Sequence[str] | None:
-        """Return the next batch once there is one, None after the last."""
+        """Wait for the next batch and return it, None after the last."""
         batch = self._batches.get()
         self._room.put(None)
         return batch
 
     def close(self) -> None:
-        """Want no more."""
+        """Say that nobody reads any more."""
         self._is_closed = True

@@ -47,27 +47,27 @@ _POLL_INTERVAL = 5.0
 
 
 class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
-    """Waits for a Ray job to succeed; fails when the job FAILED or was STOPPED.
+    """Waits for a Ray job to succeed, and fails if the job FAILED or was STOPPED.
 
-    Killing the sensor does not stop the job: it belongs to somebody else.
+    Killing the sensor does not stop the job, because it belongs to somebody else.
 
-    :param job_id: The job's submission id.
-    :param ray_conn_id: The connection of its cluster.
-    :param poll_interval: Seconds between two looks at the job's status at most, when deferred; by default
-        ``poke_interval`` if that is given, else 5.
-    :param poke_interval: The same in the worker, by default ``poll_interval``.
-    :param stream_logs: Whether to show the job's log in the task's log; not in reschedule mode.
-    :param deferrable: Whether to wait in the triggerer, by default as ``[operators]
-        default_deferrable`` says.
+    :param job_id: The job's submission ID.
+    :param ray_conn_id: The connection to its cluster.
+    :param poll_interval: The longest time between two status requests while deferred, in seconds. The
+        default is ``poke_interval`` if that is given, else 5.
+    :param poke_interval: The same in the worker. The default is ``poll_interval``.
+    :param stream_logs: Whether to show the job's log in the task's log. Reschedule mode never does.
+    :param deferrable: Whether to wait in the triggerer. The default is ``[operators]
+        default_deferrable``.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
-    :param log_lines_per_second: How many lines of the log are shown on the average, when deferred; 0
-        for all, by default as ``[ray] log_lines_per_second`` says.
-    :param start_from_trigger: Whether to start in the triggerer, without a worker slot. Needs Airflow
-        3.3 and ``deferrable``; elsewhere, and for a ``job_id`` that is an XComArg, a worker defers
-        the task as usual, and a line says so.
-    :param end_from_trigger: Whether a success ends in the triggerer, too. A failure still comes back to
-        a worker, which sees to retries. Airflow runs no ``on_success`` listeners then, and refuses a
-        DAG with such a task where listeners are installed.
+    :param log_lines_per_second: How many lines of the job's log to show per second on average while
+        deferred, 0 for all. The default is ``[ray] log_lines_per_second``.
+    :param start_from_trigger: Whether to start in the triggerer, without a worker slot. This needs Airflow
+        3.3 and ``deferrable``. Without these, or if ``job_id`` is an XComArg, a worker defers the task as
+        usual, and the log says so.
+    :param end_from_trigger: Whether a success also ends in the triggerer. A failure still returns to a
+        worker, which takes care of retries. Airflow then runs no ``on_success`` listeners, and it refuses
+        a DAG with such a task if listeners are installed.
     """
 
     template_fields: Sequence[str] = ("job_id", *CLUSTER_FIELDS)
@@ -125,19 +125,19 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
         return super().execute(context)
 
     def _can_start_from_trigger(self) -> bool:
-        """Return whether the triggerer can do without a worker, and say so if not."""
+        """Return whether the task can start without a worker, and log the reason if it can't."""
         reason = ""
         if not self.deferrable:
             reason = "it is not deferrable"
         elif not TRIGGERS_RENDER_TEMPLATES:
-            reason = "that needs Airflow 3.3"
+            reason = "this needs Airflow 3.3"
         elif any(
             isinstance(value, XComArg)
             for value in (self.job_id, *self.cluster_ref.arguments().values())
         ):
             reason = "its arguments come from another task; use a template instead"
         elif "xcom_pull" in self.job_id and "map_indexes" not in self.job_id:
-            # Airflow 3.3's triggerer has no answer to it and leaves the trigger waiting for ever.
+            # Airflow 3.3's triggerer never answers that call, so the trigger would wait for ever.
             reason = "its template calls xcom_pull without map_indexes=-1"
         if reason:
             self.log.warning("Task %s does not start from the trigger: %s.", self.task_id, reason)
@@ -182,7 +182,9 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
                 self._show_new_lines(executor, info)
             last_lines: list[str] = []
             if info.is_terminal and info.status != SUCCEEDED:
-                with suppress(AirflowSynapseError):  # the job's error tells more than its log's
+                with suppress(
+                    AirflowSynapseError
+                ):  # the error of the job says more than that of its log
                     last_lines = executor.get_last_lines(self.job_id)
         except AirflowSynapseError as exc:
             self._fail(exc)
@@ -210,10 +212,10 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """Go on after the trigger.
+        """Continue after the trigger.
 
-        Not as Airflow's sensors do: with ``soft_fail`` those skip on any AirflowException, a broken
-        triggerer included (apache/airflow#71255).
+        This differs from Airflow's sensors, which with ``soft_fail`` skip on any AirflowException, even if
+        the triggerer broke (apache/airflow#71255).
         """
         try:
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
@@ -222,10 +224,10 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
             if execution_timeout is not None and execution_timeout.total_seconds() < self.timeout:
                 raise RayJobTimeoutError(
                     job_id=self.job_id,
-                    reason=f"has not ended within the task's execution_timeout of {execution_timeout}",
-                    hint="The job goes on; a retry waits for it again.",
+                    reason=f"did not end within the task's execution_timeout of {execution_timeout}",
+                    hint="The job keeps running. A retry will wait for it again.",
                 ) from exc
-            limit = f"Ray job {self.job_id} has not ended within the sensor's {self.timeout:g} s"
+            limit = f"Ray job {self.job_id} did not end within the sensor's timeout of {self.timeout:g} s."
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(limit) from exc
             raise AirflowSensorTimeout(limit) from exc

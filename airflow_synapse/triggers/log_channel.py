@@ -1,11 +1,11 @@
-"""Tells how full the channel is on which a triggerer's lines go to Airflow's supervisor.
+"""Finds out how full the channel is that carries a triggerer's log lines to Airflow's supervisor.
 
-A triggerer writes its lines into a socket and blocks while that is full, the event loop and all: 0.2 s
-each time, measured on Airflow 3.3.2, whose supervisor takes in about 2,500 lines a second, 4 kB at a
-time with queries to the database in between. So a job that prints more has to wait here.
+A triggerer writes its lines into a socket. While the socket is full, the triggerer blocks, and its event
+loop with it: for 0.2 s each time, measured on Airflow 3.3.2. Its supervisor reads about 2,500 lines per
+second, 4 kB at a time, and queries the database in between. A job that prints more has to wait here.
 
-Requests and events take another socket and so overtake lines. When the supervisor hears that a
-trigger has ended, it closes the file of its log, and what it has not read by then is lost.
+Requests and events use another socket, so they overtake lines. When the supervisor hears that a trigger
+has ended, it closes the trigger's log, and lines that it has not read by then are lost.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from weakref import WeakKeyDictionary
 import structlog
 
 _PAUSE = 0.01
-"""Seconds between two looks at the channel."""
+"""Seconds between two checks of the channel."""
 
 
 def has_room() -> bool:
-    """Return whether some dozens of lines can be written without blocking.
+    """Return whether a few dozen lines can be written without blocking.
 
-    Linux calls a Unix socket writable while three quarters of its buffer are free.
+    Linux considers a Unix socket writable while three quarters of its buffer are free.
     """
     poller = _poller()
     return poller is None or bool(poller.poll(0))
 
 
 async def wait_until_read(timeout: float) -> bool:
-    """Return whether the supervisor has read, within this time, all that is written until now.
+    """Wait until the supervisor has read everything written so far, and return whether it did.
 
-    :param timeout: Seconds.
+    :param timeout: The longest wait, in seconds.
     """
     loop = asyncio.get_running_loop()
     return await _backlogs.setdefault(loop, _Backlog()).wait_until_read(timeout)
 
 
 class _Backlog:
-    """What is written to the channel and not yet read, looked at for all who wait at once.
+    """What has been written to the channel but not read yet, checked once for all who wait.
 
-    Triggers write all the time, so the channel may never be found empty. But what comes out first went
-    in first, and between two looks at least as much was read as there is less.
+    Triggers write all the time, so the channel may never be empty. But it is read in order, so if it
+    shrinks between two checks, at least that much was read.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ _backlogs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Backlog] = WeakKeyDicti
 
 
 def _unread() -> int:
-    """Return how much memory lines take that nobody has read, 0 where nobody has to read them."""
+    """Return the memory taken by unread lines, 0 if nobody has to read them."""
     channel = _channel()
     if channel is None:
         return 0
@@ -104,7 +104,7 @@ def _unread() -> int:
 
 @cache
 def _channel() -> int | None:
-    """Return the file descriptor of the channel, None outside a triggerer, where lines go to a file."""
+    """Return the channel's file descriptor, None outside a triggerer, where lines go to a file."""
     output = getattr(structlog.get_config()["logger_factory"], "io", None)
     with suppress(AttributeError, OSError, ValueError):
         channel = output.fileno()  # type: ignore[union-attr]  # AttributeError is expected

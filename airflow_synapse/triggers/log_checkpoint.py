@@ -1,4 +1,4 @@
-"""Keeps a trigger's place in a job's log where the next triggerer finds it: in an XCom."""
+"""Keeps a trigger's position in a job's log in an XCom, where the next triggerer finds it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 
 @dataclass(frozen=True)
 class CheckpointPace:
-    """The times of checkpoints, in seconds where not said otherwise.
+    """The times of checkpoints, in seconds unless stated otherwise.
 
-    :param interval: Between two checkpoints of one job at least.
-    :param write_time: What each checkpoint takes of the triggerer's time at least, one after another: so
-        a thousand jobs that write do not keep the database busy.
-    :param patience: For which a checkpoint waits until Airflow's supervisor has read the lines before it.
-        The supervisor takes lines and requests from different sockets, so a checkpoint could overtake
-        lines that a crash would then lose.
-    :param flush_timeout: For the last checkpoint while the triggerer shuts down, and for the lines before
-        it. Nobody tells a trigger any more that it was written, but Airflow's supervisor still does it
-        while this process lives.
-    :param tries_to_read: How often Airflow is asked for the last checkpoint.
-    :param pause_before_reading_again: Between two of these tries.
+    :param interval: The shortest time between two checkpoints of one job.
+    :param write_time: The shortest time for each write. Checkpoints are written one after another, so
+        a thousand jobs that print do not keep the database busy.
+    :param patience: How long a checkpoint waits for Airflow's supervisor to read the lines before it.
+        The supervisor reads lines and requests from different sockets, so a checkpoint could overtake
+        lines, which a crash would then lose.
+    :param flush_timeout: How long the last checkpoint may take during a shutdown of the triggerer, and how
+        long to wait for the lines before it. Nobody tells the trigger that it was written, but Airflow's
+        supervisor still writes it while this process lives.
+    :param tries_to_read: How often to ask Airflow for the last checkpoint.
+    :param pause_before_reading_again: The pause between two of these tries.
     """
 
     interval: float = 0.7
@@ -47,13 +47,13 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 
 class LogCheckpoint:
-    """The byte of a job's log from which another triggerer has to go on.
+    """The byte of a job's log from which another triggerer must continue.
 
-    :param task_instance: What the triggerer put into ``trigger.task_instance``; None for a trigger
+    :param task_instance: What the triggerer put into ``trigger.task_instance``. None for a trigger
         that runs outside Airflow, which keeps no checkpoint.
-    :param job_id: The job. Another job's checkpoint does not count.
+    :param job_id: The job. A checkpoint of another job does not count.
     :param logger: Where to say that Airflow can't be asked.
-    :param pace: How often it is written, and how long that may take.
+    :param pace: How often the checkpoint is written, and how long that may take.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class LogCheckpoint:
         self._has_news = asyncio.Event()
 
     async def read(self) -> int:
-        """Return the byte to start from: 0 without a checkpoint."""
+        """Return the byte to start from, 0 if there is no checkpoint."""
         for _ in range(self._pace.tries_to_read if self._task_instance is not None else 0):
             try:
                 kept = await get_xcom(self._task_instance, LOG_POSITION_KEY)
-            except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
-                self._logger.debug("The place in the log can't be read: %r", exc)
+            except Exception as exc:  # noqa: BLE001  # depends on what Airflow's API server did
+                self._logger.debug("The position in the log could not be read: %r", exc)
                 await asyncio.sleep(self._pace.pause_before_reading_again)
             else:
                 self._written = self._shown = self._position_in(kept)
@@ -86,12 +86,12 @@ class LogCheckpoint:
         return 0
 
     def note(self, position: int) -> None:
-        """Take note that all lines before this byte are written to the log."""
+        """Remember that all lines before this byte have been written to the log."""
         self._shown = position
         self._has_news.set()
 
     async def keep(self) -> None:
-        """Write checkpoints while lines are shown, until cancelled. A quiet job costs nothing."""
+        """Write checkpoints as lines are shown, until cancelled. A quiet job costs nothing."""
         while self._task_instance is not None:
             await self._has_news.wait()
             self._has_news.clear()
@@ -103,7 +103,7 @@ class LogCheckpoint:
                         await self._write(position)
 
     async def flush(self) -> None:
-        """Write the last checkpoint, as far as there is time for it."""
+        """Write the last checkpoint if there is enough time."""
         if self._task_instance is not None and self._shown != self._written:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._write_last(), self._pace.flush_timeout)
@@ -117,7 +117,7 @@ class LogCheckpoint:
         try:
             await set_xcom(self._task_instance, LOG_POSITION_KEY, value)
         except Exception as exc:  # noqa: BLE001  # the next checkpoint makes up for it
-            self._logger.debug("The place in the log can't be kept: %r", exc)
+            self._logger.debug("The position in the log could not be kept: %r", exc)
         else:
             self._written = position
 
@@ -130,9 +130,9 @@ class LogCheckpoint:
 
 @asynccontextmanager
 async def _turn(least: float) -> AsyncIterator[None]:
-    """Let one checkpoint of this triggerer be written at a time, in the order they came.
+    """Wait for a turn, so that this triggerer writes one checkpoint at a time, in order.
 
-    :param least: Seconds that it takes at least.
+    :param least: The shortest length of a turn, in seconds.
     """
     lock = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     async with lock:

@@ -29,22 +29,22 @@ from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
 
 _LONGEST_WAIT_FOR_READER = 60.0
-"""Seconds that the event waits until Airflow has taken in the lines before it."""
+"""Seconds that the event waits for Airflow to read the lines before it."""
 
 _loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 _kills: set[asyncio.Task[None]] = set()
-"""Kills under way: the event loop itself keeps only weak references to its tasks."""
+"""Kills in progress. They are kept here because the event loop has only weak references to its tasks."""
 
 
 @dataclass(frozen=True)
 class KillPace:
-    """The times of a kill, in seconds where not said otherwise.
+    """The times of a kill, in seconds unless stated otherwise.
 
-    :param longest_stay: That :meth:`RayJobTrigger.on_kill` takes at most.
-    :param tries_to_ask: How often Airflow is asked whether a task still waits.
-    :param ask_timeout: For each of these tries.
-    :param pause_before_asking_again: Between two of them.
+    :param longest_stay: The longest time that :meth:`RayJobTrigger.on_kill` takes.
+    :param tries_to_ask: How often to ask Airflow whether the task still waits.
+    :param ask_timeout: The longest time for each of these tries.
+    :param pause_before_asking_again: The pause between two of them.
     """
 
     longest_stay: float = 10.0
@@ -54,7 +54,7 @@ class KillPace:
 
 
 class RayJobEvent(TriggerEvent):
-    """An event whose payload stays out of the log line with which Airflow announces events."""
+    """An event that hides its payload from the log line with which Airflow announces events."""
 
     def __repr__(self) -> str:
         payload = self.payload if isinstance(self.payload, dict) else {}
@@ -62,34 +62,34 @@ class RayJobEvent(TriggerEvent):
 
 
 class RayJobTrigger(BaseTrigger):
-    """Waits for a Ray job to end, showing its log as it appears, and yields one event.
+    """Waits for a Ray job to end, shows its log meanwhile, and yields one event.
 
     The event is a dict with ``status`` (``SUCCEEDED``, ``FAILED``, ``STOPPED``, ``TIMEOUT``,
     ``NOT_FOUND``, ``UNREACHABLE`` or ``ERROR``), ``job_id``, ``message``, ``error_type``,
-    ``driver_exit_code``, and ``result`` if there is a small one. What else there is in it is for
-    :class:`~airflow_synapse.handover.job_facts.JobFacts`.
+    ``driver_exit_code``, and ``result`` if there is a small one. The rest of it is for the task that the
+    trigger belongs to, and may change.
 
-    :param job_id: The job's submission id.
-    :param ray_conn_id: The connection of its cluster.
-    :param poll_interval: Seconds between two looks at the job's status at most.
+    :param job_id: The job's submission ID.
+    :param ray_conn_id: The connection to its cluster.
+    :param poll_interval: The longest time between two status requests, in seconds.
     :param stream_logs: Whether to show the job's log in the task's log.
     :param stop_on_kill: Whether to stop the job when a user kills the task.
     :param fetch_result: Whether to add the action's result to the event.
-    :param deadlines: Absolute times (seconds since the epoch) by the name of the user's limit. When
-        one has passed, the job is stopped.
+    :param deadlines: Absolute times (seconds since the epoch), keyed by the name of the user's limit.
+        When one has passed, the job is stopped.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
-    :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all; by
-        default as ``[ray] log_lines_per_second`` says.
+    :param log_lines_per_second: How many lines of the job's log to show per second on average, 0 for all.
+        The default is ``[ray] log_lines_per_second``.
     :param end_from_trigger: Whether to end the task here if the job SUCCEEDED.
-    :param is_first: Whether no worker has had the task before, so that the trigger tells for the link
-        and the Ray view which job it is.
+    :param is_first: Whether no worker has run the task before. The trigger then keeps the XComs for the
+        link and the tab "Ray job".
     """
 
     pace = USUAL_PACE
-    """How often its watch looks."""
+    """How often the watch looks at the job."""
 
     kill_pace = KillPace()
-    """How long :meth:`on_kill` takes, and how often Airflow is asked then."""
+    """How long :meth:`on_kill` takes, and how often it asks Airflow."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class RayJobTrigger(BaseTrigger):
         return ClusterRef(self.ray_conn_id)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what another triggerer needs to go on."""
+        """Return what another triggerer needs to continue."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -145,7 +145,7 @@ class RayJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch the job and yield the one event, once all lines before it are in the task's log."""
+        """Watch the job and yield the event, once all lines before it are in the task's log."""
         try:
             outcome = await self._outcome()
             await log_channel.wait_until_read(_LONGEST_WAIT_FOR_READER)
@@ -166,20 +166,20 @@ class RayJobTrigger(BaseTrigger):
             if self.is_first:
                 await self._tell_page(connection)
             outcome = await self._watch(connection)
-        except Exception as exc:  # whatever it is, the task has to hear of it
+        except Exception as exc:  # whatever it is, the task must hear of it
             if not isinstance(exc, AirflowSynapseError):
-                self.log.exception("The watch of Ray job %s broke", self.job_id)
+                self.log.exception("Watching Ray job %s failed.", self.job_id)
             cluster = connection.cluster.address if connection else None
             outcome = Outcome.of_failure(exc, job_id=self.job_id, cluster=cluster)
         page = connection.job_page(self.job_id) if connection is not None else None
         return replace(outcome, page=page)
 
     async def _tell_page(self, connection: RayConnection) -> None:
-        """Keep in XCom what a worker would have kept before it deferred."""
-        place = self.task_instance
-        if place is not None:
-            await set_xcom(place, JOB_ID_KEY, self.job_id)
-            await set_xcom(place, JOB_PAGE_KEY, connection.job_page(self.job_id))
+        """Keep the XComs that a worker would have kept before it deferred the task."""
+        task_instance = self.task_instance
+        if task_instance is not None:
+            await set_xcom(task_instance, JOB_ID_KEY, self.job_id)
+            await set_xcom(task_instance, JOB_PAGE_KEY, connection.job_page(self.job_id))
 
     async def _watch(self, connection: RayConnection) -> Outcome:
         await _load_http()
@@ -190,7 +190,7 @@ class RayJobTrigger(BaseTrigger):
         position = await checkpoint.read() if self.stream_logs else 0
         if position:
             self.log.info(
-                "The log of Ray job %s goes on at byte %d, where the last triggerer kept its place.",
+                "The log of Ray job %s continues at byte %d, where the previous triggerer left off.",
                 self.job_id,
                 position,
             )
@@ -213,11 +213,11 @@ class RayJobTrigger(BaseTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Stop the job, if a user killed the task.
+        """Stop the job if a user killed the task.
 
-        The triggerer cancels a trigger again each second while it is busy here, as it sees it still
-        running. So the work goes on in a task of its own, and this stays with it for a while, as
-        lines go into the task's log only until it returns.
+        While this is busy, the triggerer sees the trigger still running and cancels it again every second.
+        So the work is done in an asyncio task of its own. This method waits for it a while, because
+        lines reach the task's log only until it returns.
         """
         if self._has_fired or not self.stop_on_kill:
             return
@@ -237,22 +237,24 @@ class RayJobTrigger(BaseTrigger):
     async def _stop_unless_waited_for(self) -> None:
         """Stop the job unless the task still waits for it.
 
-        So it is when a slow triggerer's triggers are handed to another one
-        (apache/airflow#73454) and, before Airflow 3.3, when the triggerer is shut down: then the
-        job must go on.
+        The task still waits if the triggers of a slow triggerer are moved to another one
+        (apache/airflow#73454) and, before Airflow 3.3, if the triggerer is shut down. Then the job must
+        keep running.
         """
         try:
             is_waited_for = await self._is_waited_for()
-        except Exception as exc:  # noqa: BLE001  # whatever it is, in doubt the job goes on
+        except Exception as exc:  # noqa: BLE001  # whatever it is, if in doubt the job keeps running
             self.log.warning(
-                "Airflow could not tell whether the task still waits for Ray job %s, so the job is "
+                "Airflow could not say whether the task still waits for Ray job %s, so the job was "
                 "left running: %r",
                 self.job_id,
                 exc,
             )
             return
         if is_waited_for:
-            self.log.info("The task still waits for Ray job %s, so it goes on.", self.job_id)
+            self.log.info(
+                "The task still waits for Ray job %s, so the job keeps running.", self.job_id
+            )
             return
         try:
             await _load_http()
@@ -261,15 +263,15 @@ class RayJobTrigger(BaseTrigger):
             connection = await self.cluster_ref.aresolve()
             await stop_job(connection, self.job_id, logger=self.log)
         except Exception:
-            self.log.exception("Ray job %s may be left behind: stopping it failed", self.job_id)
+            self.log.exception("Ray job %s may still run, because stopping it failed.", self.job_id)
 
     async def _is_waited_for(self) -> bool:
-        """Ask Airflow, more than once if it can't tell."""
+        """Ask Airflow, and ask again if it can't say."""
         for _ in range(self.kill_pace.tries_to_ask - 1):
             try:
                 return await asyncio.wait_for(self._ask(), self.kill_pace.ask_timeout)
-            except Exception as exc:  # noqa: BLE001  # Airflow raises what its API server happened to do
-                self.log.debug("Airflow can't tell the task's state: %r", exc)
+            except Exception as exc:  # noqa: BLE001  # depends on what Airflow's API server did
+                self.log.debug("Airflow could not say in which state the task is: %r", exc)
                 await asyncio.sleep(self.kill_pace.pause_before_asking_again)
         return await asyncio.wait_for(self._ask(), self.kill_pace.ask_timeout)
 
@@ -278,7 +280,7 @@ class RayJobTrigger(BaseTrigger):
 
 
 async def _load_http() -> None:
-    """Import what does HTTP in a thread, as that takes 0.2 s; many triggers may start at once."""
+    """Import the HTTP code in a thread, because that takes 0.2 s. Many triggers may start at once."""
     async with _loading.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         if not _import_http.cache_info().currsize:
             await asyncio.to_thread(_import_http)
@@ -286,13 +288,13 @@ async def _load_http() -> None:
 
 @cache
 def _import_http() -> None:
-    # A full collection of garbage stops the event loop for as long as it takes to look at every object:
-    # 0.1 s for what a triggerer has loaded, which stays anyway and need not be looked at again.
+    # A full garbage collection stops the event loop while it looks at every object. That is 0.1 s for
+    # what a triggerer has loaded, which stays anyway, so the collector need not look at it again.
     gc.freeze()
     import anyio
 
     from airflow_synapse.triggers.watching import metrics
 
     metrics()
-    anyio.run(anyio.sleep, 0)  # imports its backend, else at the first end of a job
+    anyio.run(anyio.sleep, 0)  # imports its backend now, not when the first job ends
     gc.freeze()

@@ -1,6 +1,6 @@
 """Asks Airflow, from inside the triggerer, whether a task instance still waits for its job.
 
-Only by asynchronous paths: the SDK's synchronous calls raise inside ``on_kill``.
+It makes only asynchronous calls, because the SDK's synchronous ones raise inside ``on_kill``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _DEFERRED = "deferred"
 async def still_waits_for(task_instance: Any, job_id: str) -> bool:
     """Return whether the task instance is deferred and waits for this very job.
 
-    A cleared task may be deferred again by the time we ask, waiting for its next job. Each try
-    keeps the id of its job in XCom, which tells the two apart.
+    A cleared task may already be deferred again and wait for its next job. Each try keeps the ID of its
+    job in an XCom, which tells the two cases apart.
 
-    :param task_instance: What the triggerer put into ``trigger.task_instance``; None for a trigger
+    :param task_instance: What the triggerer put into ``trigger.task_instance``. None for a trigger
         that runs outside Airflow, which no task waits for.
     """
     if task_instance is None or await _state(task_instance) != _DEFERRED:
@@ -29,7 +29,7 @@ async def still_waits_for(task_instance: Any, job_id: str) -> bool:
 
 
 async def _state(task_instance: Any) -> str | None:
-    """Return the task instance's state, whatever try it is in; None also if it is deleted."""
+    """Return the task instance's state in its current try, None if it has none or was deleted."""
     from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
@@ -43,7 +43,7 @@ async def _state(task_instance: Any) -> str | None:
         )
     )
     if not isinstance(answer, TaskStatesResult):
-        raise TypeError(f"Airflow told no task states but {answer!r}")
+        raise TypeError(f"Airflow was asked for task states, but answered {answer!r}")
     states = answer.task_states.get(task_instance.run_id, {})
     suffix = f"_{task_instance.map_index}" if is_mapped else ""
     state: str | None = states.get(f"{task_instance.task_id}{suffix}")

@@ -1,4 +1,4 @@
-"""What a trigger does with HTTP. The trigger imports it in a thread, as that takes 0.2 s once."""
+"""The part of a trigger that needs HTTP. The trigger imports it in a thread, because that takes 0.2 s."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 
 MAX_RESULT_IN_EVENT = 32 * 1024
-"""Bytes of a result that travels in the event; a larger one is read by the worker."""
+"""Bytes. The event carries a result up to this size. The worker reads a larger one."""
 
 _NOTICE_AFTER = 1.5
-"""Seconds after which a job is named that is not stopped yet. Up to Python 3.11, the triggerer ends a
-trigger two seconds after it began to kill it."""
+"""Seconds after which the log names a job that has not stopped yet. Up to Python 3.11, the triggerer ends
+a trigger two seconds after it began to kill it."""
 
 
 async def watch_job(
@@ -42,7 +42,7 @@ async def watch_job(
 ) -> Outcome:
     """Watch the job, show its log and return how it ended, with its result if that is small.
 
-    :raises AirflowSynapseError: if the watch could not go on. Where a deadline passed, the job was
+    :raises AirflowSynapseError: if the watch could not continue. If a deadline passed, the job was
         stopped.
     """
     async with _watching(connection, pace) as watch:
@@ -69,7 +69,7 @@ async def watch_job(
 
 
 async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) -> None:
-    """Stop the job through outages, and tell how that went instead of raising."""
+    """Stop the job, even through outages, and log the outcome instead of raising an error."""
     async with _watching(connection) as watch:
         await stop_and_tell(watch.api, job_id, logger=logger, notice_after=_NOTICE_AFTER)
 
@@ -81,7 +81,7 @@ def _watching(
 
 
 async def _keeping(checkpoint: LogCheckpoint, ending: Awaitable[Outcome]) -> Outcome:
-    """Return how the job ended; meanwhile its place in the log is kept."""
+    """Return how the job ended. Until then, keep writing checkpoints."""
     keeping = asyncio.create_task(checkpoint.keep())
     try:
         return await ending
@@ -94,7 +94,7 @@ async def _keeping(checkpoint: LogCheckpoint, ending: Awaitable[Outcome]) -> Out
 
 @cache
 def metrics() -> AirflowMetrics:
-    """Return where figures go. The first call blocks: Airflow reads a file of names at the first figure."""
+    """Return where metrics go. The first call blocks, because Airflow then reads a file of names."""
     airflow_metrics = AirflowMetrics(in_triggerer=True)
     airflow_metrics.gauge(JOBS_WATCHED, 0)
     return airflow_metrics

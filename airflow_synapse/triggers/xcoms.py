@@ -1,6 +1,6 @@
-"""XComs of the task a trigger watches for, read and written from inside the triggerer.
+"""Reads and writes XComs of a trigger's task from inside the triggerer.
 
-``XCom.aget_one`` and ``aset`` came with Airflow 3.2; the messages behind them are older.
+``XCom.aget_one`` and ``aset`` came with Airflow 3.2. The messages that they send are older.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ async def get_xcom(task_instance: Any, key: str) -> Any:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
     from airflow.sdk.execution_time.xcom import XCom
 
-    answer = await SUPERVISOR_COMMS.asend(GetXCom(key=key, **_place(task_instance)))
+    answer = await SUPERVISOR_COMMS.asend(GetXCom(key=key, **_ids(task_instance)))
     if not isinstance(answer, XComResult) or answer.value is None:
         return None
-    # In a thread: an XCom backend may read a store, and Airflow's own imports its readers only now.
+    # In a thread, because an XCom backend may read a store, and Airflow's own imports its readers now.
     return await asyncio.to_thread(XCom.deserialize_value, answer)
 
 
 async def set_xcom(task_instance: Any, key: str, value: Any) -> None:
-    """Keep a value that JSON can hold as an XCom of the task instance, past any XCom backend."""
+    """Keep a JSON value as an XCom of the task instance. It does not go through an XCom backend."""
     from airflow.sdk.execution_time.comms import SetXCom
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    await SUPERVISOR_COMMS.asend(SetXCom(key=key, value=value, **_place(task_instance)))
+    await SUPERVISOR_COMMS.asend(SetXCom(key=key, value=value, **_ids(task_instance)))
 
 
-def _place(task_instance: Any) -> dict[str, Any]:
+def _ids(task_instance: Any) -> dict[str, Any]:
     map_index = task_instance.map_index
     return {
         "dag_id": task_instance.dag_id,

@@ -1,4 +1,4 @@
-"""The web app of the Ray view: who may see a page, where its parts come from, and its headers."""
+"""The web app of the tab "Ray job": who may see a page, where its parts come from, and its headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_synapse.views import notices
 from airflow_synapse.views.job_look import JobLook, look_at_job
 from airflow_synapse.views.masked_texts import shown_texts
 from airflow_synapse.views.page import Page, page_of_job, page_of_notice
-from airflow_synapse.views.task_record import TaskPlace, TaskRecord, read_task, to_map_index
+from airflow_synapse.views.task_record import TaskInstanceRef, TaskRecord, read_task, to_map_index
 
 _HERE = Path(__file__).parent
 
@@ -44,10 +44,10 @@ _template = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 ).get_template("job.html")
-"""Read here, where no event loop waits for the file."""
+"""It is read here, where no event loop waits for the file."""
 
 _NEEDED = (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.TASK_LOGS)
-"""A page may be seen by who may see these of its DAG."""
+"""Users may see a page if they may see both of these of its DAG."""
 
 _MAY_SEE = [Depends(requires_access_dag(method="GET", access_entity=entity)) for entity in _NEEDED]
 
@@ -70,20 +70,20 @@ async def show_task(
 ) -> HTMLResponse:
     """Answer with the page of a task instance's job.
 
-    :param map_index: Anything but a number is -1: of a task that is not mapped, Airflow's UI sends
+    :param map_index: Anything but a number means -1. For a task that is not mapped, Airflow's UI sends
         its placeholder.
     """
-    place = TaskPlace(dag_id, run_id, task_id, to_map_index(map_index))
+    task_ref = TaskInstanceRef(dag_id, run_id, task_id, to_map_index(map_index))
 
     def may_see(dag_id: str) -> bool:
-        return dag_id == place.dag_id or _may_see(dag_id, request, user)
+        return dag_id == task_ref.dag_id or _may_see(dag_id, request, user)
 
-    page = await _page(place, may_see)
+    page = await _page(task_ref, may_see)
     return HTMLResponse(_template.render(page=page, version=__version__), headers=_HEADERS)
 
 
 def _may_see(dag_id: str, request: Request, user: GetUserDep) -> bool:
-    """Return whether a user may see tasks and logs of another DAG than the page's. Blocks."""
+    """Return whether a user may see tasks and logs of a DAG other than the page's. Blocks."""
     try:
         for entity in _NEEDED:
             requires_access_dag("GET", entity, dag_id)(request, user)
@@ -92,8 +92,8 @@ def _may_see(dag_id: str, request: Request, user: GetUserDep) -> bool:
     return True
 
 
-async def _page(place: TaskPlace, may_see: Callable[[str], bool]) -> Page:
-    task = await to_thread.run_sync(read_task, place)
+async def _page(task_ref: TaskInstanceRef, may_see: Callable[[str], bool]) -> Page:
+    task = await to_thread.run_sync(read_task, task_ref)
     if task is None:
         return page_of_notice(notices.NO_TASK)
     notice = notices.notice_of_task(task)
@@ -101,18 +101,18 @@ async def _page(place: TaskPlace, may_see: Callable[[str], bool]) -> Page:
         return page_of_notice(notice or notices.NO_TASK, task)
     connection = None
     try:
-        resolve = partial(task.cluster_ref.resolve_on_api_server, dag_id=place.dag_id)
+        resolve = partial(task.cluster_ref.resolve_on_api_server, dag_id=task_ref.dag_id)
         connection = await to_thread.run_sync(resolve)
         if connection is None:
             return page_of_notice(notices.no_connection(str(task.cluster_ref)), task)
         look = await look_at_job(connection.cluster, task.job_id)
     except AirflowSynapseError as exc:
         return page_of_notice(notices.notice_of_error(exc), task, connection)
-    return await to_thread.run_sync(_page_of_job, place, task, connection, look, may_see)
+    return await to_thread.run_sync(_page_of_job, task_ref, task, connection, look, may_see)
 
 
 def _page_of_job(
-    place: TaskPlace,
+    task_ref: TaskInstanceRef,
     task: TaskRecord,
     connection: RayConnection,
     look: JobLook,
@@ -122,7 +122,7 @@ def _page_of_job(
     if info is None:
         notice = notices.unknown_job(connection.cluster.address)
         return page_of_notice(notice, task, connection)
-    if task.submits and not place.metadata().items() <= info.metadata.items():
+    if task.submits and not task_ref.metadata().items() <= info.metadata.items():
         return page_of_notice(notices.foreign_job(), task)
     dag_id = info.metadata.get("airflow_dag_id")
     if task.has_job_of_xcom and dag_id is not None and not may_see(dag_id):
@@ -132,7 +132,7 @@ def _page_of_job(
 
 
 def _fields_of_submitter(task: TaskRecord, info: JobInfo) -> Mapping[str, Any]:
-    """Return the template fields of the task that submitted a job, as far as this Airflow has them."""
-    place = TaskPlace.of_job(info.metadata)
-    submitter = task if task.submits or place is None else read_task(place)
+    """Return the template fields of the task that submitted a job, empty if this Airflow has none."""
+    task_ref = TaskInstanceRef.of_job(info.metadata)
+    submitter = task if task.submits or task_ref is None else read_task(task_ref)
     return submitter.fields if submitter is not None else {}

@@ -1,4 +1,4 @@
-"""Asks a cluster about one job, once and quickly, for somebody who looks at a page."""
+"""Asks a cluster about one job, once and quickly, while somebody waits for a page."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from airflow_synapse.rayjobs.logs.reading import read_log
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 
 LOG_LINES = 200
-"""How many lines of the log's end are shown."""
+"""How many of the log's last lines are shown."""
 
 _MAX_LOG_BYTES = 256 * 1024
 LONGEST_LOOK = 5.0
-"""Seconds that somebody who looks at a page is kept waiting for each part of it."""
+"""The longest time that a user waits for each part of a page, in seconds."""
 
 _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colors and other ANSI sequences
@@ -31,10 +31,10 @@ _CONTROLS = re.compile(
 
 @dataclass(frozen=True)
 class JobLook:
-    """What the cluster told.
+    """What the cluster said.
 
     :param info: The job, None if the cluster does not know it.
-    :param log: The last lines of its log, without what only a terminal understands.
+    :param log: The last lines of its log, without codes for terminals.
     :param log_problem: Why there is no log, as a sentence.
     """
 
@@ -48,8 +48,8 @@ async def look_at_job(
 ) -> JobLook:
     """Return what the cluster says about the job now.
 
-    :param longest: Seconds that the answer about the job may take at most, and again its log.
-    :raises AirflowSynapseError: if it can't be asked.
+    :param longest: The longest time for the answer about the job, and again for its log, in seconds.
+    :raises AirflowSynapseError: if the cluster can't be asked.
     """
     timeout = min(cluster.request_timeout, longest)
     async with jobs_api(replace(cluster, request_timeout=timeout)) as api:
@@ -57,7 +57,7 @@ async def look_at_job(
         if info is None:
             return JobLook(info=None)
         if info.driver_node_id is None:
-            return JobLook(info, log_problem="The job has no log, as no node runs it.")
+            return JobLook(info, log_problem="The job has no log, because no node has run it.")
         try:
             with fail_after(timeout):
                 return JobLook(info, log=tuple(await _read_tail(api, info)))

@@ -1,7 +1,7 @@
 """Reads from Airflow's database which job and which connection a task instance has.
 
-The connection is the one that a worker rendered, or the DAG says literally, and no XCom: people may
-edit XComs who may not choose what Airflow connects to.
+The connection is the one that a worker rendered or that the DAG names literally. It never comes from an
+XCom, because people who may edit XComs must not choose what Airflow connects to.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _JOB = "job_id"
 _RESOURCES = ("num_cpus", "num_gpus", "memory", "custom_resources", "label_selector")
 _TEXTS = ("entrypoint", "metadata")
-"""Fields that are shown, less what Airflow masks in them."""
+"""Fields that are shown, except what Airflow masks in them."""
 
 _TEMPLATE_MARKS = ("{{", "{%")
 _LARGEST_INDEX = 2**31 - 1
-"""That the database has room for."""
+"""The largest map index that fits into the database."""
 
 
 @dataclass(frozen=True)
-class TaskPlace:
+class TaskInstanceRef:
     """Which task instance.
 
     :param map_index: -1 for a task that is not mapped.
@@ -42,8 +42,8 @@ class TaskPlace:
     map_index: int = -1
 
     @classmethod
-    def of_job(cls, metadata: Mapping[str, str]) -> TaskPlace | None:
-        """Return for which task instance a job says it was submitted, None if it does not say."""
+    def of_job(cls, metadata: Mapping[str, str]) -> TaskInstanceRef | None:
+        """Return the task instance that a job says it was submitted for, None if it names none."""
         ids = (metadata.get(name, "") for name in task_metadata("", "", "", -1))
         dag_id, run_id, task_id, map_index = ids
         if not (dag_id and run_id and task_id):
@@ -51,7 +51,7 @@ class TaskPlace:
         return cls(dag_id, run_id, task_id, to_map_index(map_index))
 
     def metadata(self) -> dict[str, str]:
-        """Return what a job carries that was submitted for it."""
+        """Return the metadata of a job that was submitted for it."""
         return task_metadata(self.dag_id, self.run_id, self.task_id, self.map_index)
 
 
@@ -61,7 +61,7 @@ class TaskRecord:
 
     :param state: Its state, None before it is scheduled.
     :param fields: Its template fields, as they were rendered or as the DAG has them.
-    :param pushed_job_id: The job id among its XComs.
+    :param pushed_job_id: The submission ID among its XComs.
     """
 
     state: str | None
@@ -70,81 +70,81 @@ class TaskRecord:
 
     @property
     def is_of_ray(self) -> bool:
-        """Whether it is a task about one job: it submits it, waits for it or stops it."""
+        """Whether the task is about one job, which it submits, waits for or stops."""
         return {*CLUSTER_FIELDS, _JOB} <= self.fields.keys()
 
     @property
     def submits(self) -> bool:
-        """Whether it has a job of its own, and not one that something else submitted."""
+        """Whether the task submits its job, rather than using one that something else submitted."""
         return "num_cpus" in self.fields
 
     @property
     def has_job_of_xcom(self) -> bool:
-        """Whether only an XCom, which people may edit, says which job it is that it did not submit."""
+        """Whether the task did not submit its job and only an XCom, which people may edit, names the job."""
         return not self.submits and _text(self.fields.get(_JOB)) is None
 
     @property
     def cluster_ref(self) -> ClusterRef | None:
-        """Where its cluster is, None if Airflow has forgotten it."""
+        """Where its cluster is, None if Airflow has forgotten that."""
         return ClusterRef.of_fields(self.fields)
 
     @property
     def job_id(self) -> str | None:
-        """The job it is about, None if there is none yet."""
+        """The submission ID of its job, None if there is no job yet."""
         if self.submits:
             return self.pushed_job_id
         return _text(self.fields.get(_JOB)) or self.pushed_job_id
 
     @property
     def resources(self) -> dict[str, Any]:
-        """The resources that its job asks for."""
+        """The resources that its job reserves."""
         return {name: self.fields[name] for name in _RESOURCES if self.fields.get(name)}
 
 
 def to_map_index(text: str) -> int:
-    """Return a map index: -1 for what is no number, and the largest for one that is too large."""
+    """Return a map index: -1 if the text is not a number, the largest if it is too large."""
     if not text.isdecimal():
         return -1
     return int(text) if len(text) < len(str(_LARGEST_INDEX)) else _LARGEST_INDEX
 
 
-def read_task(place: TaskPlace) -> TaskRecord | None:
+def read_task(task_ref: TaskInstanceRef) -> TaskRecord | None:
     """Return what Airflow knows about a task instance, None if there is none. Blocks."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
     with create_session() as session:
-        ti = session.scalar(_where(select(TaskInstance), TaskInstance, place))
+        ti = session.scalar(_where(select(TaskInstance), TaskInstance, task_ref))
         if ti is None:
             return None
         return TaskRecord(
             state=ti.state,
-            fields=_rendered_fields(place, session) or _fields_of_dag(ti, session),
-            pushed_job_id=_pushed_job_id(place, session),
+            fields=_rendered_fields(task_ref, session) or _fields_of_dag(ti, session),
+            pushed_job_id=_pushed_job_id(task_ref, session),
         )
 
 
-def _where(query: Any, model: Any, place: TaskPlace) -> Any:
+def _where(query: Any, model: Any, task_ref: TaskInstanceRef) -> Any:
     return query.where(
-        model.dag_id == place.dag_id,
-        model.run_id == place.run_id,
-        model.task_id == place.task_id,
-        model.map_index == place.map_index,
+        model.dag_id == task_ref.dag_id,
+        model.run_id == task_ref.run_id,
+        model.task_id == task_ref.task_id,
+        model.map_index == task_ref.map_index,
     )
 
 
-def _rendered_fields(place: TaskPlace, session: Session) -> dict[str, Any]:
-    """Return the fields that a worker rendered. Airflow keeps those of a task's last runs only."""
+def _rendered_fields(task_ref: TaskInstanceRef, session: Session) -> dict[str, Any]:
+    """Return the fields that a worker rendered. Airflow keeps only those of a task's last runs."""
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from sqlalchemy import select
 
     query = select(RenderedTaskInstanceFields.rendered_fields)
-    return session.scalar(_where(query, RenderedTaskInstanceFields, place)) or {}
+    return session.scalar(_where(query, RenderedTaskInstanceFields, task_ref)) or {}
 
 
 def _fields_of_dag(ti: TaskInstance, session: Session) -> dict[str, Any]:
-    """Return the fields as the DAG has them; None for those whose value is only known in a run."""
+    """Return the fields as the DAG has them. Fields whose value is known only in a run are None."""
     from airflow.models.dagbag import DBDagBag
 
     dag = DBDagBag(load_op_links=False).get_dag_for_run(ti.dag_run, session=session)
@@ -163,10 +163,10 @@ def _values_of(task: Any) -> dict[str, Any]:
 
 
 def _values_of_mapped(task: Any, dag: Any) -> dict[str, Any]:
-    """Return what all instances of a mapped task share.
+    """Return the values that all instances of a mapped task share.
 
-    Arguments that nobody gave have their defaults in the operator alone, which the API server does
-    not load. What each instance has of its own is None, and a text of its own all mask.
+    If an argument was not given, only the operator knows its default, and the API server does not load
+    operators. Values that differ between instances are None, and texts that differ are masked.
     """
     given = {**dag.default_args, **task.partial_kwargs}
     values = {**ClusterRef().arguments(), **given}
@@ -178,8 +178,8 @@ def _values_of_mapped(task: Any, dag: Any) -> dict[str, Any]:
 
 
 def _names_expanded(task: Any, values: Mapping[str, Any]) -> Iterable[str]:
-    """Return the arguments that differ from instance to instance; any may after ``expand_kwargs``."""
-    if task.expand_input is None:  # a function, whose own arguments are expanded
+    """Return the arguments that differ between instances. After ``expand_kwargs``, any may."""
+    if task.expand_input is None:  # a function, whose op_kwargs are expanded instead
         return ()
     value = task.expand_input.value
     return value if isinstance(value, Mapping) else (*values, *_TEXTS)
@@ -189,11 +189,11 @@ def _literal(value: Any) -> Any:
     return None if any(mark in str(value) for mark in _TEMPLATE_MARKS) else value
 
 
-def _pushed_job_id(place: TaskPlace, session: Session) -> str | None:
+def _pushed_job_id(task_ref: TaskInstanceRef, session: Session) -> str | None:
     from airflow.models.xcom import XComModel
     from sqlalchemy import select
 
-    query = _where(select(XComModel), XComModel, place).where(XComModel.key == JOB_ID_KEY)
+    query = _where(select(XComModel), XComModel, task_ref).where(XComModel.key == JOB_ID_KEY)
     row = session.scalar(query)
     return None if row is None else _text(XComModel.deserialize_value(row))
 

@@ -65,7 +65,7 @@ def test_table_is_for_people(airflow_cli, cluster) -> None:
 
     assert told.code == 0
     assert "log over agent" in told.out
-    assert "log over agent: Logs are read over the dashboard instead" in told.err
+    assert "log over agent: Logs are read through the dashboard instead" in told.err
     assert told.err.endswith("8 ok, 1 warn.\n")
 
 

@@ -149,7 +149,7 @@ def test_waiting_exits_as_the_job_ends(airflow_cli, stub, ends, code, words) -> 
         (["train", "--env", "=s3cret"], "--env takes NAME=VALUE"),
         (["tarin"], "has no action 'tarin'. Available actions: train"),
         (["train", "--params", '{"epochs": "s"}'], "params.epochs"),
-        (["--job-id", "a/b", "--", "ls"], "its id is none that Ray can take"),
+        (["--job-id", "a/b", "--", "ls"], "Ray can't use its submission ID"),
         (["--num-cpus", "-1", "--", "ls"], "num_cpus is -1.0"),
         (["--runtime-env", '{"pip": 7}', "--", "ls"], "runtime_env['pip'] is a int"),
     ],

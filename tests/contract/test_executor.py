@@ -279,7 +279,7 @@ def test_wait_that_runs_out_leaves_the_job(dashboard: Dashboard, executor: RayJo
     wait_until(lambda: executor.get_status(job_id) == "RUNNING")
     began = time.monotonic()
 
-    with pytest.raises(RayJobTimeoutError, match="has not ended within 1 s") as caught:
+    with pytest.raises(RayJobTimeoutError, match="did not end within 1 s") as caught:
         executor.wait(job_id, timeout_seconds=1)
 
     assert time.monotonic() - began < 4

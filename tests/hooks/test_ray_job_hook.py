@@ -69,12 +69,12 @@ async def test_connection_is_read_inside_an_event_loop(monkeypatch: pytest.Monke
 def test_connection_that_works_is_told(
     stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster that takes jobs is named with its version."""
+    """A cluster that accepts jobs is named with its version."""
     connect(monkeypatch, stub_dashboard.url)
 
     assert RayJobHook().test_connection() == (
         True,
-        f"Ray {routes.RAY_VERSION} at {stub_dashboard.url} takes jobs.",
+        f"Ray {routes.RAY_VERSION} at {stub_dashboard.url} accepts jobs.",
     )
 
 
@@ -139,5 +139,5 @@ def test_connection_that_is_not_defined_is_told() -> None:
     is_good, message = RayJobHook("nowhere").test_connection()
 
     assert not is_good
-    assert "No connection 'nowhere' is found" in message
+    assert "Airflow found no connection 'nowhere'" in message
     assert "airflow ray check --conn-id nowhere" in message

@@ -106,7 +106,7 @@ def test_cleared_task_gets_a_new_job(status: str) -> None:
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
 def test_job_that_survived_a_clear_is_told(status: str) -> None:
-    """A job from before a clear that nobody could stop is named, and not adopted."""
+    """A job from before a clear that nobody could stop is named, and not taken over."""
     jobs = cluster_with((FIRST_TRY, 1, status))
 
     attempt = choose_attempt(AFTER_A_CLEAR, jobs.get, cluster="http://ray")
@@ -162,7 +162,7 @@ def test_id_of_a_job_that_is_gone_is_not_used_again() -> None:
 
 
 def test_job_of_somebody_else_is_never_taken_over() -> None:
-    """An id that another Airflow's job has is a conflict, not an adoption."""
+    """An id that another Airflow's job has is a conflict, and is not taken over."""
     job_id = FIRST_TRY.job_id(1)
     other = JobInfo(job_id, "RUNNING", metadata={OWNER_KEY: "somebody else"})
 
@@ -199,7 +199,7 @@ statuses = st.sampled_from(["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPE
 def test_new_job_never_takes_an_id_in_use(
     before: list[str], had_job: bool, more_tries: int
 ) -> None:
-    """Whatever jobs there are, the id is either the adopted job's or one that nobody has."""
+    """Whatever jobs there are, the ID is that of the job taken over or one that nobody has."""
     run = replace(FIRST_TRY, try_number=len(before) + more_tries + 1, had_job=had_job)
     jobs = cluster_with(*((run, number, status) for number, status in enumerate(before, 1)))
 

@@ -220,7 +220,7 @@ def test_job_that_may_be_another_airflow_s_is_left_alone(
     submit_in_two_runs_of_one_id()
 
     assert [job.status for job in stub.jobs.values()] == ["RUNNING", "RUNNING"]
-    assert any("maybe of another Airflow" in text for text in messages(caplog))
+    assert any("maybe to another Airflow" in text for text in messages(caplog))
 
 
 def test_named_airflow_stops_what_it_left_behind(
@@ -301,7 +301,7 @@ def test_execution_timeout_in_the_worker_stops_the_job_and_is_named(
     stub.script(runtime=NEVER)
 
     with (
-        pytest.raises(RayJobTimeoutError, match="end of the task's execution_timeout"),
+        pytest.raises(RayJobTimeoutError, match="did not end within the task's execution_timeout"),
         timeout(0.7),
     ):
         run(a_command(), ti)
@@ -318,7 +318,7 @@ def test_deferral_that_timed_out_stops_the_job(stub: StubDashboard, ti: TaskInst
     stub.add_job("j", runtime=NEVER)
     ti.xcoms["job_id"] = "j"
 
-    with pytest.raises(RayJobTimeoutError, match="end of the task's execution_timeout"):
+    with pytest.raises(RayJobTimeoutError, match="did not end within the task's execution_timeout"):
         resume_broken(a_command(), ti, "Trigger timeout")
 
     assert stub.jobs["j"].status == "STOPPED"

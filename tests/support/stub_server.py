@@ -110,6 +110,7 @@ class StubServer:
         assert self._loop is not None
         assert self._thread is not None
         asyncio.run_coroutine_threadsafe(self.__aexit__(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end_other_tasks(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -160,6 +161,14 @@ class StubServer:
             if given != f"Bearer {self.token}":
                 return text_answer(403, "Forbidden: Invalid authentication token")
         return await handler(request)
+
+
+async def _end_other_tasks() -> None:
+    """End what still answers a request: in a closed loop, asyncio would complain in a later test's log."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _route_of(request: web.Request) -> str:

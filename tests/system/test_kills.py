@@ -119,7 +119,7 @@ def test_restarted_triggerer_loses_and_repeats_nothing(
 
     total = counting.end()
     assert counting.numbers() == list(range(total))
-    assert sum("goes on at byte" in line for line in counting.log()) == 1
+    assert sum("continues at byte" in line for line in counting.log()) == 1
     assert list(counting.jobs.values()) == ["SUCCEEDED"]
 
 
@@ -141,7 +141,7 @@ def test_killed_triggerer_loses_nothing(
     assert len(numbers) - total < 3 * LINES_PER_SECOND
     steps_back = [b for a, b in pairwise(numbers) if b <= a]
     assert len(steps_back) <= 1
-    assert any("goes on at byte" in line for line in counting.log())
+    assert any("continues at byte" in line for line in counting.log())
     assert list(counting.jobs.values()) == ["SUCCEEDED"]
 
 
@@ -183,7 +183,7 @@ def test_slow_supervisor_loses_no_line_of_a_job_that_ends(
 def test_killed_worker_s_job_is_taken_over(
     airflow: AirflowDeployment, start: Callable[[str], Counting]
 ) -> None:
-    """The next try adopts the job of a worker that was killed, and shows its log from the start."""
+    """The next try takes over the job of a worker that was killed, and shows its log from the start."""
     counting = start("worker")
     eventually(lambda: len(counting.numbers()) > 50)
     pid = airflow.api.task_instance(counting.dag_id, counting.run_id, TASK)["pid"]

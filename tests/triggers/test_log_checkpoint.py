@@ -1,4 +1,4 @@
-"""A trigger's place in the log outlives its triggerer."""
+"""A trigger's position in the log outlives its triggerer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def read(job_id: str = "j") -> int:
 async def test_next_triggerer_reads_what_the_last_one_kept(
     airflow: Airflow, keeping: LogCheckpoint
 ) -> None:
-    """While lines are shown, their place is kept for whoever takes over."""
+    """While lines are shown, their position is kept for the next triggerer."""
     keeping.note(100)
     keeping.note(250)
 
@@ -121,7 +121,7 @@ async def test_flush_keeps_no_line_that_airflow_has_not_read(
 
 
 async def test_flush_keeps_the_last_line(airflow: Airflow) -> None:
-    """At a clean shutdown the place is exact."""
+    """At a clean shutdown the position is exact."""
     checkpoint = LogCheckpoint(TASK, "j", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
     checkpoint.note(300)
@@ -132,7 +132,7 @@ async def test_flush_keeps_the_last_line(airflow: Airflow) -> None:
 
 
 async def test_checkpoint_of_another_job_does_not_count(airflow: Airflow) -> None:
-    """The place in an earlier job's log says nothing about this one's."""
+    """The position in an earlier job's log says nothing about this one's."""
     checkpoint = LogCheckpoint(TASK, "the job before", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
     await checkpoint.flush()
@@ -207,7 +207,7 @@ async def test_flush_ends_although_nobody_answers(
 
 
 async def test_trigger_outside_airflow_keeps_nothing(airflow: Airflow) -> None:
-    """Without a task there is no XCom to keep the place in, and nothing grows."""
+    """Without a task there is no XCom to keep the position in, and nothing grows."""
     checkpoint = LogCheckpoint(None, "j", logger=LOGGER, pace=FAST)
     checkpoint.note(100)
 

@@ -140,7 +140,7 @@ async def test_kill_leaves_the_job_of_a_task_that_still_waits(
 
     waits.assert_awaited_once_with(trigger.task_instance, "j")
     assert stub.count(routes.STOP) == 0
-    assert "The task still waits for Ray job j, so it goes on." in messages(caplog)
+    assert "The task still waits for Ray job j, so the job keeps running." in messages(caplog)
 
 
 async def test_kill_after_the_event_does_nothing(stub: StubDashboard, waits: Any) -> None:
@@ -159,9 +159,9 @@ async def test_kill_after_the_event_does_nothing(stub: StubDashboard, waits: Any
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ({"pending": NEVER, "stop_delay": NEVER}, "Ray job j may be left behind"),
+        ({"pending": NEVER, "stop_delay": NEVER}, "Ray job j may still be running"),
         ({"runtime": 0.0}, "Ray job j had already ended."),
-        (None, "Ray job j is gone, so there is nothing to stop."),
+        (None, "The cluster does not know Ray job j, so there was nothing to stop."),
     ],
 )
 async def test_kill_says_how_it_went(
@@ -198,4 +198,4 @@ async def test_kill_never_raises(
 
     assert stub.count(routes.STOP) == 0
     assert waits.call_count == 3
-    assert "Ray job j, so the job is left running" in caplog.text
+    assert "Ray job j, so the job was left running" in caplog.text

@@ -103,5 +103,5 @@ async def test_answer_that_is_none_is_an_error(supervisor: Supervisor) -> None:
     """An error of Airflow's API tells neither that the task waits nor that it does not."""
     supervisor.answer = ErrorResponse()
 
-    with pytest.raises(TypeError, match="Airflow told no task states"):
+    with pytest.raises(TypeError, match="Airflow was asked for task states, but answered"):
         await still_waits_for(a_task_instance(), "j")

@@ -123,7 +123,7 @@ def test_task_instance_keeps_its_job_ids() -> None:
     assert NEXT_TRY.job_id(2) == "daily-train.group-train.3.2.179acf8bc0184d13"
 
 
-def test_job_of_the_version_before_is_adopted() -> None:
+def test_job_of_the_version_before_is_taken_over() -> None:
     """A job that was submitted before the upgrade is the next try's."""
     job = JobInfo(NEXT_TRY.job_id(1), "RUNNING", metadata=METADATA)
 

@@ -19,10 +19,10 @@ from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from airflow_synapse.views.app import create_app
-from airflow_synapse.views.task_record import TaskPlace
+from airflow_synapse.views.task_record import TaskInstanceRef
 from tests.support.stub_dashboard import StubDashboard
 
-PLACE = TaskPlace("dag", "manual__2026-01-01T00:00:00+00:00", "train")
+TASK_REF = TaskInstanceRef("dag", "manual__2026-01-01T00:00:00+00:00", "train")
 JOB_ID = "dag.train.1.abc"
 FIELDS = {"ray_conn_id": "ray_default", "job_id": None, "num_cpus": 2, "memory": 2**31}
 
@@ -58,7 +58,7 @@ def database(tables: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def add_task(database: Any) -> AddTask:
-    """Puts a task instance at :data:`PLACE` with rendered fields and XComs."""
+    """Puts a task instance at :data:`TASK_REF` with rendered fields and XComs."""
 
     def add(
         *,
@@ -73,9 +73,9 @@ def add_task(database: Any) -> AddTask:
         from airflow.models.xcom import XComModel
 
         where = {
-            "dag_id": PLACE.dag_id,
-            "run_id": PLACE.run_id,
-            "task_id": PLACE.task_id,
+            "dag_id": TASK_REF.dag_id,
+            "run_id": TASK_REF.run_id,
+            "task_id": TASK_REF.task_id,
             "map_index": map_index,
         }
         # A string before Airflow 3.2.
@@ -83,8 +83,8 @@ def add_task(database: Any) -> AddTask:
         task = {**where, "id": ti_id, "state": state, "pool": "p", "pool_slots": 1}
         run = {
             "id": 1,
-            "dag_id": PLACE.dag_id,
-            "run_id": PLACE.run_id,
+            "dag_id": TASK_REF.dag_id,
+            "run_id": TASK_REF.run_id,
             "run_type": "manual",
             "data_interval_end": None,
             "logical_date": None,
@@ -120,9 +120,9 @@ def connect(monkeypatch: pytest.MonkeyPatch, url: str, **fields: Any) -> None:
 
 
 def add_job(cluster: StubDashboard, job_id: str = JOB_ID, **script: Any) -> Any:
-    """Have the job that the task at :data:`PLACE` submitted."""
+    """Have the job that the task at :data:`TASK_REF` submitted."""
     job = cluster.add_job(job_id, **script)
-    job.request["metadata"] = {**PLACE.metadata(), "airflow_synapse_owner": "0wner"}
+    job.request["metadata"] = {**TASK_REF.metadata(), "airflow_synapse_owner": "0wner"}
     return job
 
 
@@ -156,15 +156,15 @@ def log_in(database: Any, auth_manager: Any) -> Iterator[Callable[[str | None], 
 
 @pytest.fixture
 def show(log_in: Callable[[str], TestClient]) -> Callable[..., Any]:
-    """Returns the answer to a viewer who opens the tab of the task at :data:`PLACE`."""
+    """Returns the answer to a viewer who opens the tab of the task at :data:`TASK_REF`."""
     client = log_in("viewer")
     return lambda map_index="{MAP_INDEX}": client.get(url_of_page(map_index))
 
 
 def url_of_page(
-    map_index: object = "{MAP_INDEX}", *, dag_id: str = PLACE.dag_id, is_escaped: bool = True
+    map_index: object = "{MAP_INDEX}", *, dag_id: str = TASK_REF.dag_id, is_escaped: bool = True
 ) -> str:
     """Return what Airflow's UI makes of the href."""
-    run_id = quote(PLACE.run_id) if is_escaped else PLACE.run_id
-    path = f"/tasks/{dag_id}/{run_id}/{PLACE.task_id}"
+    run_id = quote(TASK_REF.run_id) if is_escaped else TASK_REF.run_id
+    path = f"/tasks/{dag_id}/{run_id}/{TASK_REF.task_id}"
     return f"{path}?{urlencode({'map_index': str(map_index)})}"

@@ -18,7 +18,7 @@ from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Hang
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
-from tests.views.conftest import FIELDS, JOB_ID, PLACE, AddTask, add_job, connect, url_of_page
+from tests.views.conftest import FIELDS, JOB_ID, TASK_REF, AddTask, add_job, connect, url_of_page
 
 Show = Callable[..., Any]
 
@@ -47,7 +47,7 @@ def test_page_of_an_ended_job(cluster: StubDashboard, add_task: AddTask, show: S
     assert "CPUs 2 · memory 2 GiB" in page
     assert "python train.py" in page
     assert "epoch 1\n  loss 0.5\n" in page
-    assert f"<dt>airflow_run_id</dt><dd>{PLACE.run_id}</dd>" in page
+    assert f"<dt>airflow_run_id</dt><dd>{TASK_REF.run_id}</dd>" in page
     assert f'href="{cluster.url}/#/jobs/{JOB_ID}"' in page
     assert "0wner" not in page
     assert refresh_of(page) == 0
@@ -60,7 +60,7 @@ def test_page_is_found_under_ids_that_nobody_escaped(
     add_job(cluster)
     add_task()
 
-    assert "+" in PLACE.run_id
+    assert "+" in TASK_REF.run_id
     assert JOB_ID in log_in("viewer").get(url_of_page(is_escaped=False)).text
 
 
@@ -86,7 +86,7 @@ def test_page_of_a_pending_job(cluster: StubDashboard, add_task: AddTask, show: 
     page = show().text
 
     assert "It may be waiting for the runtime environment" in page
-    assert "no node runs it" in page
+    assert "no node has run it" in page
 
 
 def test_page_of_a_failed_job(cluster: StubDashboard, add_task: AddTask, show: Show) -> None:
@@ -284,7 +284,7 @@ def test_page_needs_both_rights(
     monkeypatch.setattr(auth_manager, "is_authorized_dag", is_authorized_dag)
 
     assert log_in("admin").get(url_of_page()).status_code == 403
-    assert set(asked) == {("GET", PLACE.dag_id)}
+    assert set(asked) == {("GET", TASK_REF.dag_id)}
 
 
 def test_job_of_another_task_is_not_shown(

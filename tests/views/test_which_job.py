@@ -13,7 +13,7 @@ from airflow.sdk import DAG, task
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
-from tests.views.conftest import FIELDS, JOB_ID, PLACE, AddTask, add_job, url_of_page
+from tests.views.conftest import FIELDS, JOB_ID, TASK_REF, AddTask, add_job, url_of_page
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -86,7 +86,7 @@ def test_job_of_another_dag_needs_the_rights_for_that_dag(
     add_task(fields=OF_XCOM)
 
     def is_authorized_dag(*, access_entity: Any, details: Any, **_: Any) -> bool:
-        return may_see or details.id == PLACE.dag_id or access_entity.name != "TASK_LOGS"
+        return may_see or details.id == TASK_REF.dag_id or access_entity.name != "TASK_LOGS"
 
     monkeypatch.setattr(auth_manager, "is_authorized_dag", is_authorized_dag)
 
@@ -108,7 +108,7 @@ def test_job_that_the_sensor_s_dag_names_needs_no_further_rights(
     job.request["metadata"]["airflow_dag_id"] = "of-others"
     add_task(fields={**OF_XCOM, "job_id": JOB_ID}, job_id=None)
     monkeypatch.setattr(
-        auth_manager, "is_authorized_dag", lambda *, details, **_: details.id == PLACE.dag_id
+        auth_manager, "is_authorized_dag", lambda *, details, **_: details.id == TASK_REF.dag_id
     )
 
     assert "badge running" in log_in("viewer").get(url_of_page()).text

@@ -1,4 +1,4 @@
-"""What may be used as a dashboard's address and as a job's id. Pure."""
+"""Checks addresses and submission IDs. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MAX_KNOWN_ID = 255
 
 
 def parse_address(url: str) -> str:
-    """Return the URL without a trailing slash, e.g. ``https://host/prefix``.
+    """Return an address without a trailing slash, e.g. ``https://host/prefix``.
 
-    :raises RayAddressError: if it is none of a dashboard. Credentials in it are not repeated.
+    :raises RayAddressError: if it can't be the address of a dashboard. The error repeats no credentials.
     """
     try:
         parts = urlsplit(url.strip())
@@ -34,11 +34,13 @@ def _what_is_wrong(url: str, host: str | None) -> str:
     if parts.scheme not in ("http", "https"):
         return "it must start with http:// or https://"
     if not host or re.search(r"[\s\\<>{}|^`\"']", url):
-        return "it names no host" if not host else "it holds characters that no URL may hold"
+        return (
+            "it names no host" if not host else "it contains characters that are invalid in a URL"
+        )
     if parts.username or parts.password:
-        return "it holds credentials; give them as token or headers instead"
+        return "it contains credentials, which belong in the token or the headers"
     if parts.query or parts.fragment:
-        return "it must end before any ? or #"
+        return "it must not contain ? or #"
     return ""
 
 
@@ -59,10 +61,10 @@ def without_user_info(url: str) -> str:
 
 
 def check_new_job_id(job_id: str) -> str:
-    """Return an id that Ray can take for a new job.
+    """Return the submission ID if Ray can use it for a new job.
 
-    :raises RayJobSubmissionError: if it can't. Ids with ``/`` or of 300 characters make Ray answer
-        500 and keep a phantom job that stays PENDING for ever.
+    :raises RayJobSubmissionError: if Ray can't. With ``/`` in it, or 300 characters long, Ray answers 500
+        and keeps a phantom job that stays PENDING for ever.
     """
     if (
         not isinstance(job_id, str)
@@ -71,19 +73,19 @@ def check_new_job_id(job_id: str) -> str:
     ):
         raise RayJobSubmissionError(
             job_id=job_id if isinstance(job_id, str) else repr(job_id),
-            reason="its id is none that Ray can take",
+            reason="Ray can't use its submission ID",
             hint="Use 1 to 128 characters of A-Z, a-z, 0-9, '_', '.' and '-'.",
         )
     return job_id
 
 
 def job_path(job_id: str, *rest: str) -> str:
-    """Return the path of a job in the API, whatever characters its id has.
+    """Return the path of a job in the API, whatever characters its submission ID has.
 
-    :raises RayJobSubmissionError: if no job can have this id.
+    :raises RayJobSubmissionError: if no job can have this ID.
     """
     if not job_id or not isinstance(job_id, str) or len(job_id) > _MAX_KNOWN_ID:
-        raise RayJobSubmissionError(reason="a job id is a string of 1 to 255 characters")
+        raise RayJobSubmissionError(reason="a submission ID is a string of 1 to 255 characters")
     if "/" in job_id or job_id in (".", ".."):
-        raise RayJobSubmissionError(job_id=job_id, reason="no job can have this id")
+        raise RayJobSubmissionError(job_id=job_id, reason="no job can have this submission ID")
     return "/".join(("/api/jobs", quote(job_id, safe=""), *rest))

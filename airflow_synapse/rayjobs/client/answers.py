@@ -1,4 +1,4 @@
-"""What an answer other than 200 means, in Ray's words or in HTTP's. Pure."""
+"""Says what an answer other than 200 means, by Ray's words or by HTTP's. Pure."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.rayjobs.client.request_errors import classify_status
 
 SUBMISSIONS = "/api/jobs/"
-"""The path to which jobs are posted."""
+"""The path that jobs are posted to."""
 
 _decoder = json.JSONDecoder()
 _between_objects = re.compile(r"[\s,]*")
 
 
 class IdInUseError(Exception):
-    """Ray answered that the submission id is in use."""
+    """Ray answered that the submission ID is in use."""
 
 
 class AbsentError(Exception):
@@ -39,13 +39,13 @@ class AbsentError(Exception):
 
 
 class AgentUnusableError(Exception):
-    """The agent on a job's node can't be used from here; its files come by way of the dashboard."""
+    """The agent on a job's node can't be used from here. The dashboard serves its files instead."""
 
 
 def check_no_more(
     status: int, headers: Mapping[str, str], position: int, job_id: str | None
 ) -> None:
-    """See that an agent's answer without content means that ``position`` is the file's end.
+    """Check that an agent's answer without content means that the file ends at ``position``.
 
     :raises RayLogNotFoundError: if the file is empty or shorter.
     :raises AgentUnusableError: if the agent did not serve the file at all.
@@ -55,17 +55,17 @@ def check_no_more(
         raise AgentUnusableError(f"it answered {status}")
     if int(size) < max(position, 1):
         raise RayLogNotFoundError(
-            job_id=job_id, reason=f"has a log of {size} bytes, of which {position} were read before"
+            job_id=job_id, reason=f"has a log of {size} bytes, although {position} were read before"
         )
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a request asked for, as far as its answer's meaning depends on it.
+    """What a request asked for, as far as the meaning of its answer depends on it.
 
     :param method: GET, POST, …
     :param path: The path.
-    :param job_id: The job it was about, if it was about one.
+    :param job_id: The job that it was about, if any.
     :param cluster: The cluster's address.
     """
 
@@ -76,14 +76,14 @@ class Question:
 
     @property
     def is_submission(self) -> bool:
-        """Whether it submits a job; only there does 400 mean that Ray can't use what was sent."""
+        """Whether it submits a job. Only then does 400 mean that Ray can't use what was sent."""
         return self.method == "POST" and self.path == SUBMISSIONS
 
 
 def error_of_answer(
     question: Question, status: int, headers: Mapping[str, str], text: str
 ) -> Exception:
-    """Return the error that an answer other than 200 means.
+    """Return the error for an answer other than 200.
 
     :param text: The beginning of its body.
     """
@@ -93,7 +93,8 @@ def error_of_answer(
         return RayAddressError(
             address=question.cluster,
             reason=f"it redirects to {location(headers)}",
-            hint="Give that address instead or, if it is a login page, what its proxy asks for.",
+            hint="Use that address instead. If it is a login page, give the credentials that its proxy "
+            "requires.",
         )
     return refusal_told_by_ray(question, status, text) or _error_of_status(
         question, status, headers
@@ -115,9 +116,9 @@ def _error_of_status(
 
 
 def refusal_told_by_ray(question: Question, status: int, text: str) -> Exception | None:
-    """Return the error that Ray's own words mean, None if they are not Ray's.
+    """Return the error that Ray's own words describe, None if these are not Ray's words.
 
-    The texts are those of ``job_head.py``, ``job_manager.py`` and ``state_head.py`` of Ray.
+    The texts are those in Ray's ``job_head.py``, ``job_manager.py`` and ``state_head.py``.
     """
     job_id, cluster = question.job_id, question.cluster
     if status == HTTPStatus.NOT_FOUND and "does not exist" in text:
@@ -144,13 +145,13 @@ def _last_line(text: str) -> str:
 
 
 def location(headers: Mapping[str, str]) -> str:
-    """Return where an answer redirects to, as scheme and host only."""
+    """Return the scheme and host that an answer redirects to."""
     target = urlsplit(headers.get("Location", ""))
     return f"{target.scheme}://{target.netloc}" if target.netloc else "another page"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, which may be a number or a date."""
+    """Return the seconds that a Retry-After header asks for. It may be a number or a date."""
     value = headers.get("Retry-After", "")
     try:
         return max(0.0, float(value))
@@ -163,7 +164,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def server_time(headers: Mapping[str, str]) -> float:
-    """Return what time it is by the server's clock, to the second, else by ours."""
+    """Return the time by the server's clock, to the second, or by ours if the server does not say."""
     try:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
     except (TypeError, ValueError):
@@ -171,10 +172,10 @@ def server_time(headers: Mapping[str, str]) -> float:
 
 
 def each_object(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON array one by one, so that a long one need not be read in one go.
+    """Yield the objects of a JSON array one by one, so that a long array need not be parsed at once.
 
-    :raises ValueError: at what is not JSON or not an array.
-    :raises TypeError: at what is not an object.
+    :raises ValueError: if the text is not JSON or not an array.
+    :raises TypeError: if an item is not an object.
     """
     start = text.find("[")
     if start < 0 or text[:start].strip():

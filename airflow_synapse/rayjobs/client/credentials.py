@@ -1,4 +1,4 @@
-"""By what a cluster lets us in: headers, cookies and certificates."""
+"""The headers, cookies and certificates that authenticate us to a cluster."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def headers_of(cluster: RayCluster) -> dict[str, str]:
-    """Return the request headers, with the token among them.
+    """Return the request headers, including the token.
 
-    :raises RayAddressError: if one can't be sent. No value is repeated.
+    :raises RayAddressError: if a header can't be sent. The error repeats no values.
     """
     headers = dict(cluster.headers)
     if cluster.token:
         headers = {k: v for k, v in headers.items() if str(k).lower() != "authorization"}
-        # A token that was read from a file often ends with a newline.
+        # A token that comes from a file often ends with a newline.
         headers["Authorization"] = f"Bearer {cluster.token.strip()}"
     return _checked(cluster, "header", headers)
 
@@ -31,7 +31,7 @@ def headers_of(cluster: RayCluster) -> dict[str, str]:
 def cookies_of(cluster: RayCluster) -> dict[str, str]:
     """Return the request cookies.
 
-    :raises RayAddressError: if one can't be sent. No value is repeated.
+    :raises RayAddressError: if a cookie can't be sent. The error repeats no values.
     """
     return _checked(cluster, "cookie", cluster.cookies)
 
@@ -40,29 +40,29 @@ def _checked(cluster: RayCluster, kind: str, fields: Mapping[Any, Any]) -> dict[
     for name, value in fields.items():
         what = ""
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            what = "its name is none"
+            what = f"this is not a valid {kind} name"
         elif not isinstance(value, str):
             what = f"its value is a {type(value).__name__}, not text"
         elif _NOT_IN_A_VALUE.search(value):
-            what = "its value has a line break or another control character"
+            what = "its value contains a line break or another control character"
         if what:
             raise RayAddressError(
                 address=cluster.address,
                 reason=f"the {kind} {name!r} can't be sent: {what}",
-                hint="Correct the token, headers and cookies that go with it.",
+                hint="Correct the token, headers and cookies.",
             )
     return dict(fields)
 
 
 def tls_context(cluster: RayCluster) -> ssl.SSLContext:
-    """Return how to make a TLS connection. Reads certificate files, so keep it off the event loop.
+    """Return the TLS settings. This reads certificate files, so don't call it on the event loop.
 
     :raises RayAddressError: if a file can't be read.
     """
     context = _verifying_context(cluster)
     if cluster.client_cert:
         try:
-            # Without a password OpenSSL would ask for one on the terminal.
+            # Without a password, OpenSSL would ask for one on the terminal.
             context.load_cert_chain(cluster.client_cert, cluster.client_key, password="")
         except (OSError, ssl.SSLError) as exc:
             files = " and its key ".join(filter(None, (cluster.client_cert, cluster.client_key)))
@@ -91,5 +91,5 @@ def _unreadable(cluster: RayCluster, what: str, exc: Exception) -> RayAddressErr
     return RayAddressError(
         address=cluster.address,
         reason=f"{what} can't be read ({type(exc).__name__})",
-        hint="Give the path of a PEM file that is there on this machine.",
+        hint="Give the path of a PEM file that exists on this machine.",
     )

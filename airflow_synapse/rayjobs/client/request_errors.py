@@ -1,4 +1,4 @@
-"""Which failures of a request are worth another try. Pure."""
+"""Decides which failed requests are worth another try. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ REQUEST_ERRORS = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 """What a request may raise."""
 
 RETRYABLE_STATUSES = {
-    404: "a proxy in front of the dashboard has no backend for the moment",
+    404: "a proxy in front of the dashboard has no backend at the moment",
     408: "the server gave up waiting for the request",
     421: "a proxy sent the request to the wrong backend",
     425: "the server does not want to process it yet",
     429: "the server asks to slow down",
-    500: "the dashboard failed inside, as it does while a head node starts or stops",
+    500: "the dashboard had an internal error, as it does while a head node starts or stops",
     502: "a proxy did not reach the dashboard",
     503: "the dashboard is not ready",
     504: "a proxy got no answer from the dashboard in time",
@@ -24,14 +24,14 @@ RETRYABLE_STATUSES = {
     522: "a CDN could not connect to the dashboard",
     524: "a CDN got no answer from the dashboard in time",
 }
-"""HTTP statuses that may be gone at the next try, each with what it usually means.
+"""HTTP statuses that may not come again at the next try, each with its usual meaning.
 
-404 is here because Ray's own "Job … does not exist" is told apart by its text; any other 404 does
-not come from the Jobs API.
+404 is here because Ray's own "Job … does not exist" is recognized by its text. Any other 404 does not come
+from the Jobs API.
 """
 
 ERRORS: dict[str, tuple[bool, str]] = {
-    # Only a person can mend these.
+    # Only a person can fix these.
     "ClientConnectorCertificateError": (False, "its certificate can't be verified"),
     "ServerFingerprintMismatch": (False, "its certificate is not the expected one"),
     "ClientSSLError": (False, "no TLS connection could be made; is it https at all?"),
@@ -42,7 +42,7 @@ ERRORS: dict[str, tuple[bool, str]] = {
     "InvalidUrlRedirectClientError": (False, "it redirects to a malformed URL"),
     "NonHttpUrlClientError": (False, "the URL is neither http nor https"),
     "NonHttpUrlRedirectClientError": (False, "it redirects to something that is not HTTP"),
-    # A head node that starts, a proxy that reloads, a network that flickers.
+    # A head node starts, a proxy reloads, a network is unstable.
     "ClientConnectorDNSError": (True, "its name could not be resolved"),
     "ClientConnectorError": (True, "the connection was refused or could not be made"),
     "ClientProxyConnectionError": (True, "the proxy could not be reached"),
@@ -56,35 +56,35 @@ ERRORS: dict[str, tuple[bool, str]] = {
     "ClientConnectionResetError": (True, "the connection was reset"),
     "ClientOSError": (True, "the connection broke"),
     "ClientConnectionError": (True, "the connection broke"),
-    "ClientPayloadError": (True, "its answer broke off"),
+    "ClientPayloadError": (True, "its answer was cut off"),
     "UploadAbortedError": (True, "it stopped reading what was sent"),
-    # Something answered that is no Ray dashboard: an error page, a login page, a proxy's own words.
+    # Something other than a Ray dashboard answered: an error page, a login page, a proxy.
     "ContentTypeError": (True, "its answer is not what a Ray dashboard sends"),
     "TooManyRedirects": (True, "it redirects in circles, as a login page does"),
-    "RedirectClientError": (True, "it redirects where it should answer"),
+    "RedirectClientError": (True, "it redirects instead of answering"),
     "WSServerHandshakeError": (True, "it refused to open a websocket"),
-    "WSMessageTypeError": (True, "the websocket sent what was not expected"),
+    "WSMessageTypeError": (True, "the websocket sent something unexpected"),
     "WebSocketError": (True, "the websocket broke"),
     "ClientResponseError": (True, "its answer is not valid HTTP"),
     "ClientError": (True, "the request failed"),
     # Below aiohttp.
     "TimeoutError": (True, "it did not answer in time"),
-    "IncompleteReadError": (True, "its answer broke off"),
+    "IncompleteReadError": (True, "its answer was cut off"),
     "ConnectionError": (True, "the connection broke"),
     "OSError": (True, "the network failed"),
 }
-"""Errors of a request by class name: whether another try may succeed, and what happened.
+"""Errors of a request, by class name: whether another try may succeed, and what happened.
 
-By name, so that a class that an older aiohttp lacks is no error; an error counts as the first
-of its class's ancestors found here. A test compares the table with the aiohttp installed.
+They are listed by name, because an older aiohttp lacks some classes. An error is looked up by its class and
+then by each base class. A test compares the table with the installed aiohttp.
 """
 
 
-_OTHER_PROTOCOL = "Write http:// if the server speaks no TLS, and check the port."
+_OTHER_PROTOCOL = "Check the port, and use http:// if the server has no TLS."
 
 _HINTS = {
     "ClientConnectorCertificateError": (
-        "If a CA of your own has signed it, set verify to the path of that CA's bundle."
+        "If your own CA signed it, set verify to the path of that CA's bundle."
     ),
     "ClientSSLError": _OTHER_PROTOCOL,
     "ClientConnectorSSLError": _OTHER_PROTOCOL,
@@ -98,7 +98,7 @@ class Failure:
 
     :param is_retryable: Whether the same request may succeed later.
     :param reason: What happened, as a clause about the server.
-    :param hint: What to do, as a sentence, where another try is in vain and it is known.
+    :param hint: What to do, as a sentence, if another try would fail as well and we know the remedy.
     """
 
     is_retryable: bool
@@ -109,7 +109,7 @@ class Failure:
 def classify_error(error: BaseException) -> Failure:
     """Return whether a request that raised ``error`` is worth another try, and why.
 
-    :raises TypeError: if the error is none of a request's.
+    :raises TypeError: if a request can't raise this error.
     """
     for kind in type(error).__mro__:
         if kind.__name__ in ERRORS:

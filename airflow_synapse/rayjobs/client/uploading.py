@@ -1,4 +1,4 @@
-"""Sends package files, for as long as the cluster goes on reading them."""
+"""Sends package files as long as the cluster keeps reading them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CHUNK = 256 * 1024
 async def upload_file(
     session: Session, route: str, path: Path, *, lane: Lane, on_progress: UploadProgress | None
 ) -> None:
-    """Send a file. It may take as long as bytes go out every ``request_timeout``.
+    """Send a file. This may take any time, as long as the cluster reads some bytes per ``request_timeout``.
 
-    :param route: Where to, as a path of the dashboard.
-    :param on_progress: Who wants to know how far it is.
+    :param route: The path to send it to.
+    :param on_progress: Called with how far the upload is.
     :raises RayClusterUnreachableError: if the cluster stopped reading.
     """
     size = (await asyncio.to_thread(path.stat)).st_size
@@ -32,7 +32,7 @@ async def upload_file(
             seen = progress.chunks
             await asyncio.wait({upload}, timeout=session.cluster.request_timeout)
             if not upload.done() and progress.chunks == seen:
-                raise session.unreachable("it stopped reading a package that was being uploaded")
+                raise session.unreachable("it stopped reading during the upload of a package")
         await upload
     finally:
         if not upload.done():
@@ -68,7 +68,7 @@ class _Progress:
         self._tell = tell
 
     async def chunks_of(self, path: Path) -> AsyncIterator[bytes]:
-        """Yield a file's content, and count what was taken."""
+        """Yield a file's content, and count the bytes that were taken."""
         with await asyncio.to_thread(path.open, "rb") as file:
             while chunk := await asyncio.to_thread(file.read, _CHUNK):
                 yield chunk

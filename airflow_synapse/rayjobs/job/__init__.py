@@ -1,1 +1,1 @@
-"""One job: submitted once, stopped for sure, its end and its result."""
+"""One job: how it is submitted once, stopped for sure, and how it ends with which result."""

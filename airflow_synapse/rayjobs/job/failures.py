@@ -1,4 +1,4 @@
-"""Which error an ended job means, and one that has not ended in time. Pure."""
+"""Turns the end of a job, or a job that took too long, into an error. Pure."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ CAUSES: dict[str, type[RayJobFailedError]] = {
     "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": RayJobInfrastructureError,
     _START_ERROR: RayJobInfrastructureError,
 }
-"""Ray's ``JobErrorType`` by whose fault it is."""
+"""Our error for each of Ray's ``JobErrorType``, by what is to blame."""
 
 _KILLED = {-9, 137}
 
 _TOO_LONG = "Argument list too long"
 _TOO_LONG_HINT = (
-    "Its command, or its environment, is longer than Linux takes (128 KiB): put what is large into a "
-    "file of working_dir or, of an action, into action_params."
+    "Its command or its environment is longer than Linux allows (128 KiB). Put large values into a file "
+    "in working_dir or, if it runs an action, into action_params."
 )
 
 
 def error_of(
     info: JobInfo, *, cluster: str, last_lines: Sequence[str] = ()
 ) -> ExecutionError | None:
-    """Return the error that the job's end means, None if it succeeded or still runs.
+    """Return the error for how the job ended, None if it succeeded or still runs.
 
     :param info: The job as it ended.
-    :param cluster: The dashboard URL, for the sentence.
+    :param cluster: The cluster's address, for the sentence.
     :param last_lines: The last lines of its log.
     """
     if info.status == FAILED:
@@ -56,8 +56,8 @@ def error_of(
             kind, hint = RayJobEntrypointError, _TOO_LONG_HINT
         if info.driver_exit_code in _KILLED:
             hint = (
-                "Its process was killed with SIGKILL: often the node ran out of memory. Ask for "
-                "more with `memory`, or look at the node's kernel log."
+                "Its process was killed with SIGKILL, often because the node ran out of memory. Reserve "
+                "more with `memory`, or check the node's kernel log."
             )
     elif info.status == STOPPED:
         kind, hint = RayJobStoppedError, ""
@@ -82,12 +82,12 @@ def not_ended(
     seconds: float,
     cluster: str,
 ) -> RayJobTimeoutError:
-    """Return the error that says that a job was waited for in vain.
+    """Return the error for a wait during which the job did not end.
 
-    :param cause: What ended the wait: the cluster was unreachable, or the time over.
-    :param seconds: How long the wait was to be.
+    :param cause: What ended the wait: the cluster was unreachable, or time ran out.
+    :param seconds: How long the wait was meant to last.
     """
-    reason = f"has not ended within {seconds:g} s"
+    reason = f"did not end within {seconds:g} s"
     outage = cause if isinstance(cause, RayClusterUnreachableError) else cause.__cause__
     if isinstance(outage, RayClusterUnreachableError):
         reason = f"could not be watched for {seconds:g} s: {outage.reason}"
@@ -96,17 +96,17 @@ def not_ended(
         cluster=cluster,
         status=getattr(cause, "status", None),
         reason=reason,
-        hint="It was not stopped.",
+        hint="The job was not stopped.",
     )
 
 
 def still_running(error: RayJobTimeoutError) -> RayJobTimeoutError:
-    """Return the error of a job that took too long, and that could not be stopped then."""
+    """Return the error for a job that took too long and then could not be stopped."""
     return RayJobTimeoutError(
         job_id=error.job_id,
         cluster=error.cluster,
         status=error.status,
-        reason=f"{error.reason}, and could not be stopped, so that it may still run",
+        reason=f"{error.reason}. It could not be stopped, so it may still be running",
         hint=f"Stop it with `ray job stop {error.job_id} --address {error.cluster}`. {error.hint}",
         last_lines=error.last_lines,
     )

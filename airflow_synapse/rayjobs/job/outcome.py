@@ -1,4 +1,4 @@
-"""How the watch of a job ended. Pure."""
+"""Says how the watch of a job ended. Pure."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STATUSES: tuple[tuple[type[AirflowSynapseError], str], ...] = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the watch of a job ended: with the job's end, or with what kept it from seeing that.
+    """How the watch of a job ended: it saw the job end, or something kept it from seeing that.
 
-    :param job_id: The job; empty if not even that is known.
+    :param job_id: The job, empty if not even that is known.
     :param cluster: Its cluster's address.
     :param info: The job as it ended, None if its end was not seen.
     :param failure: Why its end was not seen.
     :param last_lines: The last lines of its log.
-    :param document: ``{"result": …}`` with what its action returned, None if that was not read.
+    :param document: ``{"result": …}`` with what the job's action returned, None if it was not read.
     :param page: The job's page in the Ray dashboard.
     """
 
@@ -50,7 +50,7 @@ class Outcome:
 
     @classmethod
     def of_failure(cls, error: Exception, *, job_id: str, cluster: str | None) -> Outcome:
-        """Return the outcome of a watch that could not go on, whatever broke it."""
+        """Return the outcome of a watch that could not continue, whatever broke it."""
         if not isinstance(error, AirflowSynapseError):
             error = ExecutionError(
                 job_id=job_id, cluster=cluster, reason=f"can't be watched: {error!r}".rstrip(".")
@@ -59,16 +59,16 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """The status in which the job ended or, if its end was not seen, why.
+        """The status in which the job ended or, if nobody saw it end, the reason.
 
-        That is :data:`TIMEOUT`, :data:`NOT_FOUND`, :data:`UNREACHABLE` or :data:`ERROR`.
+        The reason is :data:`TIMEOUT`, :data:`NOT_FOUND`, :data:`UNREACHABLE` or :data:`ERROR`.
         """
         if self.info is not None:
             return self.info.status
         return next((s for kind, s in _STATUSES if isinstance(self.failure, kind)), ERROR)
 
     def error(self) -> AirflowSynapseError | None:
-        """Return the error that this means, None if the job SUCCEEDED."""
+        """Return the error for this outcome, None if the job SUCCEEDED."""
         if self.info is None:
             return self.failure
         return error_of(self.info, cluster=self.cluster, last_lines=self.last_lines)

@@ -1,4 +1,4 @@
-"""An action's result: a file that the action runtime leaves beside the job's log."""
+"""Reads an action's result: a file that the action runtime leaves beside the job's log."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 
 _MISSING_IS_BELIEVED_AFTER = 4
-"""How often a result may be missing or cut before that is believed: a busy head now and then
-answers 200 with nothing, or with less than there is."""
+"""After how many tries a missing or incomplete result is believed. A busy head sometimes answers 200 with
+an empty file or a part of it."""
 
 
 _PLACEHOLDER = b'{"returned": false}'
-"""What the action runtime keeps in a result's place until the action returns."""
+"""What the action runtime keeps in the file until the action returns."""
 
 _NOT_RETURNED = "its action has not returned"
 
 
 def result_file(job_id: str) -> str:
-    """Return the name of a job's result in Ray's log directory."""
+    """Return the name of the file with a job's result in Ray's log directory."""
     return f"airflow-synapse-result-{job_id}.json"
 
 
@@ -33,8 +33,8 @@ async def read_result(
 ) -> dict[str, Any] | None:
     """Return the ``{"result": …}`` that the job's action left.
 
-    :param max_bytes: Return None for a larger one.
-    :raises RayLogNotFoundError: if there is none that can be read.
+    :param max_bytes: If the file is larger, return None.
+    :raises RayLogNotFoundError: if there is no readable result.
     """
     if info.driver_node_id is None:
         raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
@@ -44,7 +44,7 @@ async def read_result(
         try:
             return await _read_once(api, info, max_bytes)
         except RayLogNotFoundError as exc:
-            if exc.reason == _NOT_RETURNED:  # nor will it any more
+            if exc.reason == _NOT_RETURNED:  # and it never will
                 raise
             await asyncio.sleep(backoff.next_pause())
     return await _read_once(api, info, max_bytes)
@@ -57,7 +57,7 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
             document += chunk
             if max_bytes is not None and len(document) > max_bytes:
                 return None
-    if not document:  # what the route answers now and then for a file that is not there
+    if not document:  # which the route sometimes answers if there is no such file
         raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
     if document == _PLACEHOLDER:
         raise RayLogNotFoundError(job_id=info.job_id, reason=_NOT_RETURNED)
@@ -65,28 +65,26 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
         return {"result": json.loads(document)["result"]}
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise RayLogNotFoundError(
-            job_id=info.job_id, reason="left a result that is cut or overwritten"
+            job_id=info.job_id, reason="left a result that is incomplete or was overwritten"
         ) from exc
 
 
 def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> ExecutionError:
-    """Return the error that says that a job has no result, and what to do about it.
+    """Return the error for a job without a result, with what to do about it.
 
     :param cause: Why it can't be read.
     """
     if info.status != SUCCEEDED:
-        hint = "A job has its result once it has SUCCEEDED."
+        hint = "A job has a result only once it has SUCCEEDED."
     elif ACTION_KEY not in info.metadata:
         hint = "It runs a command, and only plugin actions and functions return something."
     elif cause.reason == _NOT_RETURNED:
         hint = (
-            "The action ended its process itself (os._exit, os.exec…), so its exit code 0 is all there is. "
-            "Let the action return, or ask for no result (do_xcom_push=False)."
+            "The action ended its own process (os._exit, os.exec…) with exit code 0 before it returned. Let "
+            "the action return, or set do_xcom_push=False if nobody needs a result."
         )
     else:
-        hint = (
-            "Its node may be gone, or the result could not be written: the job's log says so then."
-        )
+        hint = "Its node may be gone, or the result could not be written. In that case, the job's log says so."
     return ExecutionError(
         job_id=info.job_id,
         cluster=cluster,

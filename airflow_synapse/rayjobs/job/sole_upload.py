@@ -22,25 +22,25 @@ from filelock import FileLock, Timeout
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 600.0
-"""Seconds after which a package is sent although somebody else seems to be sending it."""
+"""Seconds after which a package is sent even though another task seems to be sending it."""
 
 _SHORTEST_LOOK = 0.05
 _LONGEST_LOOK = 0.5
-"""Seconds between two looks whether the package is free to be sent."""
+"""Seconds between two checks whether another task is still sending the package."""
 
 
 @asynccontextmanager
 async def sole_upload(
     uri: str, address: str, *, longest_wait: float = LONGEST_WAIT
 ) -> AsyncIterator[None]:
-    """Wait until no other task of this machine sends the package to the cluster.
+    """Wait until no other task of this machine is sending the package to the cluster.
 
-    The lock is one of the operating system, so it goes with the process that has it. Where there is no
-    folder for it that is ours alone, nobody waits.
+    The lock belongs to the operating system, so it disappears with the process that holds it. If there is
+    no folder for it that only we can write to, nobody waits.
 
     :param uri: The package.
     :param address: The cluster.
-    :param longest_wait: Seconds after which it goes on all the same.
+    :param longest_wait: Seconds after which the wait ends in any case.
     """
     folder = await asyncio.to_thread(_own_folder)
     if folder is None:

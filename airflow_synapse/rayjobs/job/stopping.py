@@ -1,4 +1,4 @@
-"""Stops a job that nobody will watch any more, and tells a log how that went."""
+"""Stops a job that nobody will watch any more, and logs how that went."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from airflow_synapse.rayjobs.patience import Backoff, OutageLog, outlast
 from airflow_synapse.rayjobs.reporting import Logger
 
 STOP_POLL_INTERVAL = 0.3
-"""Seconds between two looks whether a job that was asked to stop has ended."""
+"""Seconds between two status requests for a job that was asked to stop."""
 
 PATIENCE = 120.0
 """Seconds of an outage after which the job is left behind."""
 
 _LONGEST_PAUSE = 5.0
-"""Seconds between two tries to reach the cluster at most: whoever is asked to end has not long."""
+"""The longest pause between two tries to reach the cluster, in seconds. A process that is being killed has
+little time."""
 
 
 async def stop_and_tell(
@@ -31,21 +32,21 @@ async def stop_and_tell(
     notice_after: float,
     patience: float = PATIENCE,
 ) -> bool:
-    """Stop the job and see that it is stopped, through outages of the cluster.
+    """Stop the job and wait until it has stopped, even through outages of the cluster.
 
-    Raises nothing: a job that can't be stopped is named loudly instead.
+    This raises nothing. If the job can't be stopped, the log names it as an error.
 
-    :param notice_after: Seconds after which a job that is not stopped yet is named, as whoever
-        waits for this may be killed by then.
+    :param notice_after: Seconds after which the log names a job that has not stopped yet, because the
+        caller may be killed soon.
     :param patience: Seconds of an outage after which the job is left behind.
-    :return: Whether it has ended for sure.
+    :return: Whether the job has certainly ended.
     """
     cluster = api.cluster.address
     by_hand = f"stop it with `ray job stop {job_id} --address {cluster}`"
     notice = asyncio.get_running_loop().call_later(
         notice_after,
         logger.error,
-        "Ray job %s on %s is not stopped yet. If no later line tells of its end, %s.",
+        "Ray job %s on %s has not stopped yet. If no later line says that it has ended, %s.",
         job_id,
         cluster,
         by_hand,
@@ -53,15 +54,15 @@ async def stop_and_tell(
     outages = OutageLog(
         logger,
         patience,
-        consequence=f"if no later line tells of the end of Ray job {job_id}, {by_hand}",
+        consequence=f"If no later line says that Ray job {job_id} has ended, {by_hand}.",
         backoff=Backoff(cap=_LONGEST_PAUSE),
     )
     try:
         was_running = await outlast(outages, lambda: stop(api, job_id))
     except RayJobNotFoundError:
-        logger.info("Ray job %s is gone, so there is nothing to stop.", job_id)
+        logger.info("The cluster does not know Ray job %s, so there was nothing to stop.", job_id)
     except AirflowSynapseError as exc:
-        logger.error("Ray job %s may be left behind: %s", job_id, exc)  # noqa: TRY400  # the text tells all
+        logger.error("Ray job %s may still be running: %s", job_id, exc)  # noqa: TRY400  # the text says it all
         return False
     else:
         how = "was stopped" if was_running else "had already ended"
@@ -72,11 +73,11 @@ async def stop_and_tell(
 
 
 async def stop(api: JobsApi, job_id: str) -> bool:
-    """Stop the job and see that it is stopped. Ends within the request timeout.
+    """Stop the job and wait until it has stopped. Ends within the request timeout.
 
     :return: True if it was running and is now STOPPED, False if it ended otherwise.
-    :raises RayJobTimeoutError: if it did not end in time. A job that waits for resources does not:
-        Ray remembers the request and stops it only once it is scheduled.
+    :raises RayJobTimeoutError: if it did not end in time. That is so for a job that waits for resources:
+        Ray remembers the request and stops the job only once it is scheduled.
     """
     api = api.in_lane(Lane.KILL)
     deadline = time.monotonic() + api.cluster.request_timeout
@@ -97,11 +98,11 @@ def _not_stopped(api: JobsApi, info: JobInfo) -> RayJobTimeoutError:
     limit = f"{api.cluster.request_timeout:g} s"
     if info.status == PENDING:
         hint = (
-            "Ray stops a job that waits for resources or for its runtime_env only once it is "
-            "scheduled; until then it stays in the list and may still start."
+            "If a job waits for resources or for its runtime_env, Ray stops it only once it is scheduled. "
+            "Until then it stays in the list of jobs and may still start."
         )
     else:
-        hint = "It is left running: stop it with `ray job stop`, or look at its supervisor's log."
+        hint = "It keeps running. Stop it with `ray job stop`, or look at its supervisor's log."
     return RayJobTimeoutError(
         job_id=info.job_id,
         cluster=api.cluster.address,

@@ -1,4 +1,4 @@
-"""A job is started at most once, and its packages are sent once."""
+"""Starts a job at most once, and sends its packages once."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from airflow_synapse.rayjobs.reporting import UploadProgress
 log = logging.getLogger(__name__)
 
 _WORTH_WAITING_FOR = 1024 * 1024
-"""Bytes from which on a package is sent by one task at a time. Each action has a small one of its own."""
+"""Bytes. Only one task at a time sends a package of this size or more. Each action also has a small one."""
 
 _LONGEST_PAUSE = 0.5
-"""Seconds before the last look whether another machine has sent a package, at most."""
+"""The longest pause before the last check whether another machine has sent a package, in seconds."""
 
 
 async def upload(
     api: JobsApi, package: Package, *, on_progress: UploadProgress | None = None
 ) -> None:
-    """Send a package, unless the cluster has it or another task is just sending it."""
+    """Send a package, unless the cluster has it. If another task is sending it, wait for that."""
     if await api.has_package(package.uri):
         return
     if package.size < _WORTH_WAITING_FOR:
         await _send(api, package, on_progress)
         return
     async with sole_upload(package.uri, api.cluster.address):
-        # Another machine may have sent it meanwhile, or be about to begin as this one is.
+        # Another machine may have sent it by now, or may be about to start, just as this one is.
         await asyncio.sleep(random.uniform(0.0, _LONGEST_PAUSE))  # noqa: S311  # no secret depends on it
         if not await api.has_package(package.uri):
             await _send(api, package, on_progress)
@@ -61,31 +61,31 @@ async def _send(api: JobsApi, package: Package, on_progress: UploadProgress | No
 async def submit(api: JobsApi, spec: JobSpec, job_id: str) -> bool:
     """Start the job, unless it was started before. Ends within the request timeout.
 
-    Ray refuses a second job under one id, so whatever gets lost, the id tells: after a lost answer
-    the job is looked up, and only if the cluster does not know it is it sent again.
+    Ray refuses a second job with the same submission ID. So if an answer gets lost, the job is looked up
+    by its ID, and it is sent again only if the cluster does not know it.
 
-    :return: Whether this call started it; False if it was there already.
-    :raises JobIdConflictError: if the id belongs to another job.
-    :raises RayJobSubmissionError: if Ray refused it.
-    :raises RayClusterUnreachableError: if it could not be found out in time; calling again with
-        the same id is safe.
+    :return: True if this call started the job, False if it was there already.
+    :raises JobIdConflictError: if another job has the submission ID.
+    :raises RayJobSubmissionError: if Ray refused the job.
+    :raises RayClusterUnreachableError: if it could not be found out in time whether the job was started.
+        Calling again with the same ID is safe.
     """
     check_new_job_id(job_id)
-    attempt = _Submission(api, spec, job_id)
+    submission = _Submission(api, spec, job_id)
     while True:
         try:
-            return await attempt.send()
+            return await submission.send()
         except RayClusterUnreachableError as lost:
-            if attempt.was_never_sent(lost):
+            if submission.was_never_sent(lost):
                 raise api.unreachable(lost.reason) from lost
-            if await attempt.look_up(lost):
+            if await submission.look_up(lost):
                 return True
 
 
 def refuse_other(api: JobsApi, info: JobInfo, spec: JobSpec) -> None:
-    """Raise unless the job that uses the id is the one the spec asks for.
+    """Check that the job with this submission ID is the one that the spec describes.
 
-    :raises JobIdConflictError: if it is another.
+    :raises JobIdConflictError: if it is another job.
     """
     if not spec.is_run_by(info):
         raise JobIdConflictError(
@@ -124,7 +124,7 @@ class _Submission:
         return False
 
     async def look_up(self, lost: RayClusterUnreachableError) -> bool:
-        """Return whether the job is there after all, as soon as the cluster can tell."""
+        """Return whether the job is there after all, as soon as the cluster can say."""
         while True:
             pause = self._backoff.next_pause(lost.retry_after)
             await asyncio.sleep(min(pause, remaining(self._deadline)))
@@ -141,5 +141,5 @@ class _Submission:
 
 
 def remaining(deadline: float) -> float:
-    """Return the seconds left, never so few that a request could not be tried."""
+    """Return the seconds left, but always enough to try a request."""
     return max(0.05, deadline - time.monotonic())

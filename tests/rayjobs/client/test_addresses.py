@@ -49,9 +49,9 @@ def test_dashboard_url_loses_only_its_trailing_slash(given_url: str, url: str) -
         ("http://head:port", "malformed"),
         ("http://head:99999", "malformed"),
         ("http://[::1", "malformed"),
-        ("http://head node:8265", "characters that no URL may hold"),
-        ("http://head:8265/?token=1", "before any ? or #"),
-        ("http://head:8265/#/jobs", "before any ? or #"),
+        ("http://head node:8265", "characters that are invalid in a URL"),
+        ("http://head:8265/?token=1", "must not contain ? or #"),
+        ("http://head:8265/#/jobs", "must not contain ? or #"),
         (None, "malformed"),
         (8265, "malformed"),
     ],
@@ -111,7 +111,7 @@ def test_any_existing_id_has_a_path(job_id: str) -> None:
 @pytest.mark.parametrize("job_id", ["", "a/b", ".", "..", "x" * 256, None, 7])
 def test_id_that_no_job_can_have_is_refused(job_id: object) -> None:
     """Nothing is asked of the cluster under an id that would be another path."""
-    with pytest.raises(RayJobSubmissionError, match="id"):
+    with pytest.raises(RayJobSubmissionError, match="submission ID"):
         job_path(job_id)  # type: ignore[arg-type]
 
 

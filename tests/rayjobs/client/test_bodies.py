@@ -83,8 +83,8 @@ async def test_compressed_bomb_costs_no_memory(server: tuple[Server, JobsApi], s
         (b" " * (5 * 1024**2), "more than 4 MiB"),
         (b"<html>", "not JSON"),
         (b'"RUNNING"', "it sent"),
-        (b'{"status": ["RUNNING"]}', "it sent an answer without a job status"),
-        (b'{"status": {"a": 1}}', "it sent an answer without a job status"),
+        (b'{"status": ["RUNNING"]}', "it sent an answer with an unknown job status"),
+        (b'{"status": {"a": 1}}', "it sent an answer with an unknown job status"),
         (b"null", "it sent"),
     ],
 )

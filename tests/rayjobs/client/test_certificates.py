@@ -138,7 +138,7 @@ def test_bundle_that_can_not_be_read_is_named(tls_url: str, tmp_path: Path) -> N
     ) as told:
         RayJobExecutor(tls_url, verify=str(tmp_path / "missing.pem")).get_status("j")
 
-    assert str(told.value).endswith("Give the path of a PEM file that is there on this machine.")
+    assert str(told.value).endswith("Give the path of a PEM file that exists on this machine.")
 
 
 def test_client_certificate_is_shown(mutual_url: str, certificate: Path) -> None:
@@ -180,7 +180,7 @@ def test_https_to_a_plain_server_is_told(stub_dashboard: StubDashboard) -> None:
     """``https`` where the dashboard speaks ``http`` is a wrong address, not an outage."""
     url = stub_dashboard.url.replace("http://", "https://")
 
-    with pytest.raises(RayAddressError, match=r"is it https at all.*Write http://"):
+    with pytest.raises(RayAddressError, match=r"is it https at all.*use http://"):
         RayJobExecutor(url).get_status("j")
 
 

@@ -232,7 +232,9 @@ async def test_upload_that_is_not_read_ends_in_time(
     with FaultProxy(stub_dashboard.url) as proxy:
         proxy.set(is_stalled=True)
         async with jobs_api(RayCluster(proxy.url, request_timeout=0.5)) as api:
-            with pytest.raises(RayClusterUnreachableError, match="stopped reading a package"):
+            with pytest.raises(
+                RayClusterUnreachableError, match="stopped reading during the upload of a package"
+            ):
                 await api.upload_package("gcs://_ray_pkg_1.zip", tmp_path / "package.zip")
 
     assert time.monotonic() - began < 3

@@ -59,7 +59,7 @@ def test_error_of_a_new_kind_counts_as_its_nearest_known_ancestor() -> None:
         (asyncio.TimeoutError(), True, "it did not answer in time (TimeoutError)"),
         (ConnectionResetError(104, "Connection reset by peer"), True, "Connection reset by peer"),
         (OSError(113, "No route to host"), True, "No route to host"),
-        (asyncio.IncompleteReadError(b"", 4), True, "its answer broke off"),
+        (asyncio.IncompleteReadError(b"", 4), True, "its answer was cut off"),
         (ssl.SSLCertVerificationError(1, "self-signed"), False, "is it https at all?"),
         (aiohttp.InvalidURL("http://["), False, "the URL is malformed (InvalidURL)"),
     ],

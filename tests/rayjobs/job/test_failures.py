@@ -94,7 +94,7 @@ def test_command_that_is_too_long_is_no_fault_of_the_cluster() -> None:
     error = error_of(info, cluster=CLUSTER)
 
     assert type(error) is RayJobEntrypointError
-    assert "put what is large into a file of working_dir" in str(error)
+    assert "Put large values into a file in working_dir" in str(error)
     assert "another try may succeed" not in str(error)
 
 
@@ -106,6 +106,6 @@ def test_job_that_could_not_be_stopped_is_told() -> None:
 
     text = str(still_running(late))
 
-    assert "may still run" in text
+    assert "could not be stopped, so it may still be running" in text
     assert f"ray job stop j --address {CLUSTER}" in text
     assert "Raise it." in text

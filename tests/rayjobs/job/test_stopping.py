@@ -60,7 +60,7 @@ async def test_dashboard_that_is_down_for_a_while_is_waited_for(
     assert await stop_and_tell(api, "j", logger=LOGGER, notice_after=60.0)
 
     assert stub.jobs["j"].status == "STOPPED"
-    assert "if no later line tells of the end of Ray job j, stop it with" in caplog.text
+    assert "If no later line says that Ray job j has ended, stop it with" in caplog.text
 
 
 async def test_job_that_can_t_be_stopped_is_named(
@@ -76,7 +76,7 @@ async def test_job_that_can_t_be_stopped_is_named(
 
     assert not is_stopped
     assert len(errors(caplog)) == 1
-    assert "Ray job j may be left behind" in errors(caplog)[0]
+    assert "Ray job j may still be running" in errors(caplog)[0]
     assert "503" in errors(caplog)[0]
 
 
@@ -116,4 +116,4 @@ async def test_job_that_is_gone_needs_no_stop(
     """There is nothing left that could run."""
     assert await stop_and_tell(api, "nobody", logger=LOGGER, notice_after=60.0)
 
-    assert "is gone, so there is nothing to stop" in caplog.text
+    assert "The cluster does not know Ray job nobody, so there was nothing to stop." in caplog.text
