@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.environments import ASTRO, OURS, astro_python
+from benchmarks.heads import watch_heads
 from benchmarks.imports import import_modules
 from benchmarks.logs import follow_live_log, read_long_log, split_a_line_s_way
 from benchmarks.tables import Table
@@ -32,6 +33,7 @@ def main() -> None:
             "real": lambda: [watch_real(pythons, head)],
             "task": lambda: [run_echo(pythons, head)],
             "played": lambda: watch_played(pythons, calibrate(head)),
+            "heads": lambda: watch_heads(pythons),
         }
         for name in arguments.sections or sections:
             for table in sections[name]():
@@ -46,7 +48,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "sections", nargs="*", choices=["imports", "logs", "real", "task", "played", []]
+        "sections", nargs="*", choices=["imports", "logs", "real", "task", "played", "heads", []]
     )
     parser.add_argument("--write", action="store_true", help="put the figures into README.md")
     parser.add_argument(

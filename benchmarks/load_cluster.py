@@ -56,6 +56,7 @@ class LoadCluster(StubDashboard):
         self._plan = plan
         self._busy = asyncio.Lock()
         self._counts: dict[str, int] = {}
+        self._per_second: dict[int, int] = {}
         self._text = b"".join(
             line(number) for number in range(_LINES_KEPT if plan.chatty else 10_000)
         )
@@ -79,6 +80,9 @@ class LoadCluster(StubDashboard):
     def _note(self, route: str) -> None:
         self.calls.clear()
         self._counts[route] = self._counts.get(route, 0) + 1
+        if route != "log":  # what the agents serve is no burden to the head
+            second = int(time.monotonic())
+            self._per_second[second] = self._per_second.get(second, 0) + 1
 
     async def _slow_job(self, request: web.Request) -> web.Response:
         self._note("status")
@@ -89,7 +93,9 @@ class LoadCluster(StubDashboard):
     async def _slow_list(self, request: web.Request) -> web.Response:
         self._note("list")
         async with self._busy:
-            await asyncio.sleep(self._plan.seconds_per_listed_job * len(self.jobs))
+            await asyncio.sleep(
+                self._plan.seconds_per_list + self._plan.seconds_per_listed_job * len(self.jobs)
+            )
             return await self._list_jobs(request)
 
     async def _planned_agent_log(self, request: web.Request) -> web.Response:
@@ -124,7 +130,8 @@ class LoadCluster(StubDashboard):
                 return socket
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return web.json_response(self._counts)
+        most = max(self._per_second.values(), default=0)
+        return web.json_response({**self._counts, "most in a second": most})
 
 
 async def _serve(plan: Plan, address_file: Path) -> None:

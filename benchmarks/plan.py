@@ -22,7 +22,8 @@ class Plan:
     :param chatty: How many jobs print a lot.
     :param chatty_lines_per_second: What such a job prints.
     :param seconds_per_look: How long a look at a status keeps the dashboard busy.
-    :param seconds_per_listed_job: How long one job of the list does.
+    :param seconds_per_list: How long a list does, whatever the number of jobs.
+    :param seconds_per_listed_job: How long each job of the list does on top of that.
     """
 
     jobs: int
@@ -34,6 +35,7 @@ class Plan:
     chatty: int = 0
     chatty_lines_per_second: float = 10_000.0
     seconds_per_look: float = 0.003
+    seconds_per_list: float = 0.0
     seconds_per_listed_job: float = 0.00034
 
     def ids(self) -> list[str]:

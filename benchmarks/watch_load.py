@@ -102,6 +102,7 @@ async def measure(kind: str, url: str, plan: dict, poll_interval: float, seconds
         "events": events,
         "blocks": sorted(blocks)[-200:],
         "ticks": len(blocks),
+        "most_in_a_second": counts.pop("most in a second", 0),
         "requests_per_second": {name: count / took for name, count in counts.items()},
         "cpu_seconds_per_minute": cpu / took * 60,
         "memory_mb": memory,

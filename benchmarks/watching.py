@@ -22,9 +22,9 @@ from benchmarks.tables import Table, quantile
 from local_services.ray_head import RayHead
 
 POLL_INTERVAL = 5.0
-_SECONDS = 30.0
+SECONDS = 30.0
 _GIVE_UP_AFTER = 240.0
-_COLUMNS = (
+COLUMNS = (
     "who, jobs",
     "longest block (s)",
     "blocked over 50 ms (s)",
@@ -73,20 +73,20 @@ def watch_played(pythons: Mapping[str, Path], busy: Mapping[str, float]) -> list
         f"{busy['seconds_per_listed_job'] * 1000:.2f} ms, as measured on a real Ray in this run. "
         f"`poll_interval={POLL_INTERVAL:g}`."
     )
-    quiet = Table("Watched jobs, played by a stub dashboard", _COLUMNS, note)
+    quiet = Table("Watched jobs, played by a stub dashboard", COLUMNS, note)
     for jobs in (10, 200, 1_000, 5_000):
         for kind, python in pythons.items():
             _watch_plan(quiet, kind, python, jobs, busy)
     chatty = Table(
         "1,000 watched jobs, 50 of which print 10,000 lines a second each",
-        _COLUMNS,
+        COLUMNS,
         "The rest as above.",
     )
     for kind, python in pythons.items():
         _watch_plan(chatty, kind, python, 1_000, busy, chatty=50)
     halved = Table(
         "500 watched jobs, and 500 more on a second cluster that accepts connections and never answers",
-        _COLUMNS,
+        COLUMNS,
         "The rest as above. Requests are those to the first cluster.",
     )
     for kind, python in pythons.items():
@@ -109,12 +109,12 @@ def _watch_plan(
         folder = Path(name)
         plan = Plan(jobs=jobs, starts_at=time.time() + 6 + jobs / 1000, **busy, **more)
         plan.save(folder / "plan.json")
-        with _playing(folder) as url:
+        with playing(folder) as url:
             _add_jobs_on_the_other_cluster(folder / "plan.json", down)
-            found = _measure(kind, python, url, folder, _SECONDS)
+            found = measure(kind, python, url, folder, SECONDS)
     ends = {job_id: plan.end_of(job_id) for job_id in plan.ids()}
     due = {job_id: end for job_id, end in ends.items() if end and end < plan.starts_at + 22}
-    _add_row(table, f"{kind}, {jobs:,}", found, due)
+    add_row(table, f"{kind}, {jobs:,}", found, due)
 
 
 def _add_jobs_on_the_other_cluster(plan: Path, count: int) -> None:
@@ -124,7 +124,7 @@ def _add_jobs_on_the_other_cluster(plan: Path, count: int) -> None:
 
 
 @contextmanager
-def _playing(folder: Path) -> Iterator[str]:
+def playing(folder: Path) -> Iterator[str]:
     address = folder / "address.json"
     server = subprocess.Popen(
         [OURS, "-m", "benchmarks.load_cluster", folder / "plan.json", address],
@@ -146,7 +146,7 @@ def watch_real(pythons: Mapping[str, Path], head: RayHead) -> Table:
     """Watch jobs on a real Ray that all end within half a second."""
     table = Table(
         "Watched jobs on a real Ray, on the same two cores",
-        _COLUMNS,
+        COLUMNS,
         "All jobs end within half a second, and Ray's own clock tells when. `poll_interval=1`.",
     )
     for jobs in (10, 50):
@@ -172,15 +172,15 @@ def _watch_real(
             time.sleep(1)
     time.sleep(5)
     (folder / "plan.json").write_text(json.dumps({"ids": ids, "until_done": True}))
-    found = _measure(kind, python, head.dashboard_url, folder, 60.0, go=go, poll_interval=1.0)
+    found = measure(kind, python, head.dashboard_url, folder, 60.0, go=go, poll_interval=1.0)
     with executor:
         due = {job_id: (executor.get_info(job_id).end_time or 0) / 1000 for job_id in ids}
         for job_id in ids:
             executor.delete(job_id)
-    _add_row(table, f"{kind}, {jobs}", found, due)
+    add_row(table, f"{kind}, {jobs}", found, due)
 
 
-def _measure(
+def measure(
     kind: str,
     python: Path,
     url: str,
@@ -189,8 +189,12 @@ def _measure(
     *,
     go: Path | None = None,
     poll_interval: float = POLL_INTERVAL,
+    **settings: str,
 ) -> dict[str, Any] | None:
-    """Return what :mod:`benchmarks.watch_load` printed, None if it did not come to an end."""
+    """Return what :mod:`benchmarks.watch_load` printed, None if it did not come to an end.
+
+    :param settings: Further variables of its environment.
+    """
     silent = socket.create_server(("127.0.0.1", 0), backlog=1)
     connections = {
         "AIRFLOW_CONN_BENCH": _connection(url),
@@ -199,7 +203,7 @@ def _measure(
     command = [python, _HERE / "watch_load.py", kind, url, folder / "plan.json"]
     process = subprocess.Popen(
         [*command, str(poll_interval), str(seconds)],
-        env=clean_environment(folder, **connections),
+        env=clean_environment(folder, **connections, **settings),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -226,11 +230,11 @@ def _connection(url: str) -> str:
     return json.dumps({"conn_type": "ray", "host": url, "extra": {"address": url}})
 
 
-def _add_row(
+def add_row(
     table: Table, name: str, found: dict[str, Any] | None, due: Mapping[str, float]
 ) -> None:
     if found is None:
-        table.add(name, *(["gave up"] + ["-"] * (len(_COLUMNS) - 2)))
+        table.add(name, *(["gave up"] + ["-"] * (len(COLUMNS) - 2)))
         return
     delays = [found["events"][job_id] - due[job_id] for job_id in due if job_id in found["events"]]
     table.add(

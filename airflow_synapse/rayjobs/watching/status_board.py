@@ -136,7 +136,8 @@ class StatusBoard:
 
     def hurry(self, job_id: str) -> None:
         """Look at the job now if there is a request to spare: something says that it may have ended."""
-        if self._api.budget.is_short or self._failures:
+        budget = self._api.budget
+        if budget.is_short or self._failures or len(self._urgent) >= budget.places:
             return
         for look in self._looks.get(job_id, ()):
             look.at = asyncio.get_running_loop().time()
@@ -215,7 +216,7 @@ class StatusBoard:
             await self._until_due()
             if self._failures:
                 await self._probe()
-            elif not self._urgent and self._is_list_cheaper():
+            elif self._is_list_cheaper():
                 await self._look_at_all()
             else:
                 await self._look_at_one()
