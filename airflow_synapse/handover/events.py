@@ -52,10 +52,10 @@ def event_of(outcome: Outcome) -> Event:
 def _of_end(info: JobInfo) -> Event:
     return {
         "message": safe_text((info.message or "")[:_MAX_MESSAGE]),
-        "error_type": info.error_type and safe_text(info.error_type),
+        "error_type": _word(info.error_type),
         "driver_exit_code": info.driver_exit_code,
-        "plugin": info.metadata.get(PLUGIN_KEY),
-        "action": info.metadata.get(ACTION_KEY),
+        "plugin": _word(info.metadata.get(PLUGIN_KEY)),
+        "action": _word(info.metadata.get(ACTION_KEY)),
         "start_time": info.start_time,
         "end_time": info.end_time,
     }
@@ -76,6 +76,11 @@ def _of_failure(failure: AirflowSynapseError | None) -> Event:
         told["job_status"] = failure.status
         told["last_lines"] = _cut(failure.last_lines)
     return told
+
+
+def _word(text: str | None) -> str | None:
+    """Return a short text that somebody else chose as Airflow can send and keep it."""
+    return None if text is None else safe_text(text[:_MAX_LINE])
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
@@ -109,7 +114,10 @@ def _info_of(event: Mapping[str, Any]) -> JobInfo:
     metadata = {PLUGIN_KEY: event.get("plugin"), ACTION_KEY: event.get("action")}
     start, end = event.get("start_time"), event.get("end_time")
     if end is None and isinstance(duration := event.get("duration"), (int, float)):
-        start, end = 0, int(duration * 1000)  # version 0.1.0 wrote nothing else
+        start, end = (
+            0,
+            _integer(duration * 1000),
+        )  # all that version 0.1.0 told  # version 0.1.0 wrote nothing else
     return JobInfo(
         job_id=_text(event.get("job_id")) or "",
         status=event["status"],
@@ -151,4 +159,9 @@ def _text(value: Any) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return int(value) if is_number and abs(value) < _LARGEST_NUMBER else None
+
+
+_LARGEST_NUMBER = 2**53
+"""Beyond that no time and no exit code makes sense; what is no number is not below it either."""

@@ -25,7 +25,7 @@ class ClusterArguments(BaseOperator):
     @property
     def cluster_ref(self) -> ClusterRef:
         """Where the cluster is, once templates are rendered."""
-        return ClusterRef(self.ray_conn_id)
+        return ClusterRef(self.ray_conn_id or DEFAULT_CONN_ID)
 
     def cluster_hook(self, **executor_options: Any) -> RayJobHook:
         """Return a hook for the cluster.

@@ -7,13 +7,10 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, aclosing
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
-
-from anyio import fail_after
 
 from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
@@ -21,7 +18,7 @@ from airflow_synapse.exceptions import (
     RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
+from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
 from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.job import stopping
 from airflow_synapse.rayjobs.job.failures import error_of, not_ended
@@ -70,7 +67,6 @@ class BaseRayExecutor(ABC):
 
     metrics: Metrics = NO_METRICS
     """Where metrics go."""
-
     limits: WatchLimits = WatchLimits()
     """What watching may cost the cluster."""
 
@@ -80,10 +76,14 @@ class BaseRayExecutor(ABC):
     def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
         self.cluster = cluster
         self.unreachable_timeout = unreachable_timeout
+        self._entered = 0
         self._stack: ExitStack | None = None
         self._crossing: Crossing | None = None
 
     def __enter__(self) -> BaseRayExecutor:
+        self._entered += 1
+        if self._entered > 1:
+            return self
         self._stack = ExitStack()
         self._crossing = crossing = self._stack.enter_context(Crossing())
         held = AsyncExitStack()
@@ -96,6 +96,9 @@ class BaseRayExecutor(ABC):
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._entered -= 1
+        if self._entered:
+            return
         stack, self._stack, self._crossing = self._stack, None, None
         if stack is not None:
             stack.__exit__(*error)
@@ -194,8 +197,14 @@ class BaseRayExecutor(ABC):
         )
         with ExitStack() as stack:
             crossing = self._crossing or stack.enter_context(Crossing())
-            watch = partial(self._watch, job_id, options, logger=log)
-            return (yield from stream(crossing, watch))
+            return (
+                yield from stream(
+                    crossing,
+                    lambda emit, has_room: self._watch(
+                        job_id, options, emit, logger=log, reader_has_room=has_room
+                    ),
+                )
+            )
 
     def get_result(self, job_id: str) -> Any:
         """Return what the job's action returned.
@@ -280,8 +289,10 @@ class BaseRayExecutor(ABC):
 
         async def watched() -> Outcome:
             async with self._watching(impatient) as watch:
-                watcher = JobWatcher(watch, job_id, options=options, emit=_drop, logger=log)
-                info = await _within(watch.api, limit, watcher.watch())
+                watcher = JobWatcher(
+                    watch, job_id, options=options, emit=lambda _: None, logger=log
+                )
+                info = await answered_within(watch.api, limit, watcher.watch())
                 lines = tuple(watcher.last_lines)
                 return Outcome(job_id, self.cluster.address, info, last_lines=lines)
 
@@ -323,12 +334,25 @@ class BaseRayExecutor(ABC):
         return self._cross(lambda: self._watch(job_id, options, emit, logger=logger))
 
     async def _watch(
-        self, job_id: str, options: WatchOptions, emit: Emit, *, logger: Logger
+        self,
+        job_id: str,
+        options: WatchOptions,
+        emit: Emit,
+        *,
+        logger: Logger,
+        reader_has_room: Callable[[], bool] | None = None,
     ) -> Outcome:
         async with self._watching() as watch:
             return await watch_to_end(
-                JobWatcher(watch, job_id, options=options, emit=emit, logger=logger),
-                api=watch.api,
+                JobWatcher(
+                    watch,
+                    job_id,
+                    options=options,
+                    emit=emit,
+                    logger=logger,
+                    reader_has_room=reader_has_room,
+                ),
+                watch=watch,
                 logger=logger,
                 notice_after=_NOTICE_AFTER,
                 max_result=sys.maxsize if options.fetch_result else None,
@@ -362,9 +386,9 @@ class BaseRayExecutor(ABC):
             async with self._watching() as watch:
                 api = watch.api
                 if not (self.unreachable_timeout and is_patient):
-                    return await _within(api, limit, work(api))
+                    return await answered_within(api, limit, work(api))
                 outages = OutageLog(log, self.unreachable_timeout)
-                return await outlast(outages, lambda: _within(api, limit, work(api)))
+                return await outlast(outages, lambda: answered_within(api, limit, work(api)))
 
         return self._cross(patiently)
 
@@ -374,19 +398,3 @@ class BaseRayExecutor(ABC):
             return self._crossing.call(work)
         with Crossing() as crossing:
             return crossing.call(work)
-
-
-async def _within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:
-    """Return what ``work`` returns.
-
-    :raises RayClusterUnreachableError: if it takes more than this many seconds.
-    """
-    try:
-        with fail_after(seconds):
-            return await work
-    except TimeoutError as exc:
-        raise api.unreachable("it did not answer in time") from exc
-
-
-def _drop(lines: Sequence[str]) -> None:
-    """Ignore lines that nobody asked for."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,9 +22,6 @@ T = TypeVar("T")
 _CANCELS_AGAIN_AFTER = 3.0
 """Seconds after which what is still under way is cancelled again: before Python 3.12 libraries may swallow a
 cancellation."""
-
-_LOOKS_AGAIN_AFTER = 0.5
-"""Seconds after which a wait looks whether what it waits for was told to one that was interrupted."""
 
 
 class Crossing:
@@ -35,14 +34,16 @@ class Crossing:
     """
 
     def __init__(self) -> None:
-        self._is_started = False
-        self._is_closed = False
+        self.is_closed = False
         self.is_over = False
         self.under_way: set[Crossed[Any]] = set()
-        self._news: SimpleQueue[None] = SimpleQueue()
+        self._pid = os.getpid()
+        self._is_started = False
         self._first = _thread.allocate_lock()
+        self._thread: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
+        self._waiting: list[SimpleQueue[None]] = []
 
     def __enter__(self) -> Crossing:
         return self
@@ -51,7 +52,12 @@ class Crossing:
         self.close()
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the work returns. If an exception interrupts the wait, the work is cancelled."""
+        """Return what the work returns. If an exception interrupts the wait, the work is cancelled.
+
+        :raises RuntimeError: if the crossing is closed, or is called from its own event loop.
+        """
+        if self._thread == _thread.get_ident():
+            raise RuntimeError("the event loop of a crossing can't wait for itself")
         crossed = self.start(work)
         try:
             return crossed.result()
@@ -62,32 +68,41 @@ class Crossing:
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Crossed[T]:
         """Start the work.
 
-        :raises RuntimeError: if the crossing is closed.
+        :raises RuntimeError: if the crossing is closed, or was made before this process was forked.
         """
-        if not self._is_started and not self._is_closed:
+        if not self._is_started and not self.is_closed:
             # In one step: an exception in the middle of Thread.start() leaves threading's books in disorder.
             # If it comes before the next line there may be two threads, of which the second ends at once.
             _thread.start_new_thread(self._run, ())
             self._is_started = True
-        while self._loop is None and not self._is_closed and not self.is_over:
-            self._wait_for_news()
-        if self._loop is None or self._is_closed:
+        if self._pid == os.getpid():
+            self._wait_until(lambda: self._loop is not None or self.is_closed)
+        if self._loop is None or self.is_closed or self._pid != os.getpid():
             raise RuntimeError("this crossing is closed")
         return Crossed(self, self._loop, work)
 
     def close(self) -> None:
         """Cancel what is under way, and wait until it has ended. May be called twice."""
-        self._is_closed = True
+        self.is_closed = True
         if self._loop is None or self._closing is None:
             return  # a thread that is about to begin sees that it is closed
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._closing.set)
-        while not self.is_over:
-            self._wait_for_news()
+        # A forked process has no such thread, and when the interpreter ends it stands still.
+        is_ours = self._pid == os.getpid() and self._thread != _thread.get_ident()
+        if is_ours and not sys.is_finalizing():
+            self._wait_until(lambda: self.is_over)
 
-    def _wait_for_news(self) -> None:
-        with suppress(Empty):
-            self._news.get(timeout=_LOOKS_AGAIN_AFTER)
+    def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait without a timeout: SimpleQueue's goes wrong if a signal handler takes longer (python < 3.13)."""
+        news: SimpleQueue[None] = SimpleQueue()
+        self._waiting.append(news)
+        if not is_so():
+            news.get()
+
+    def _tell(self) -> None:
+        for news in tuple(self._waiting):
+            news.put(None)
 
     def _run(self) -> None:
         if not self._first.acquire(blocking=False):
@@ -95,15 +110,21 @@ class Crossing:
         try:
             asyncio.run(self._live())
         finally:
-            self.is_over = True
-            self._news.put(None)
+            self._end()
+
+    def _end(self) -> None:
+        self.is_over = self.is_closed = True
+        for crossed in tuple(self.under_way):
+            crossed.give_up()
+        self._tell()
 
     async def _live(self) -> None:
         """Run what is asked for until the crossing is closed."""
         closing = asyncio.Event()
+        self._thread = _thread.get_ident()
         self._closing, self._loop = closing, asyncio.get_running_loop()
-        self._news.put(None)
-        if not self._is_closed:
+        self._tell()
+        if not self.is_closed:
             await closing.wait()
         for crossed in tuple(self.under_way):
             crossed.cancel_now()
@@ -112,6 +133,7 @@ class Crossing:
             _, stubborn = await asyncio.wait(tasks, timeout=_CANCELS_AGAIN_AFTER)
             for task in stubborn:
                 task.cancel()
+        self._end()  # here, as asyncio.run() still waits for its threads, such as one that resolves a name
 
 
 class Crossed(Generic[T]):
@@ -133,8 +155,12 @@ class Crossed(Generic[T]):
         self._work = work
         self._task: asyncio.Task[T] | None = None
         self._is_cancelled = False
-        self._ends: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
-        self._loop.call_soon_threadsafe(self._begin)
+        self._ends: SimpleQueue[asyncio.Task[T] | None] = SimpleQueue()
+        crossing.under_way.add(self)
+        with suppress(RuntimeError):  # the loop has just ended
+            loop.call_soon_threadsafe(self._begin)
+        if crossing.is_over:
+            self.give_up()
 
     def on_end(self, tell: Callable[[], object]) -> None:
         """Call this on the loop once the work has ended."""
@@ -150,11 +176,14 @@ class Crossed(Generic[T]):
 
         :raises RuntimeError: if the crossing was closed meanwhile.
         """
-        while True:
-            with suppress(Empty):
-                return self._ends.get(timeout=_LOOKS_AGAIN_AFTER).result()
-            if self._crossing.is_over and self._ends.empty():
-                raise RuntimeError("this crossing is closed")
+        task = self._ends.get()
+        if task is None or (task.cancelled() and self._crossing.is_closed):
+            raise RuntimeError("this crossing was closed while something waited for it")
+        return task.result()
+
+    def give_up(self) -> None:
+        """Let nobody wait for what never began."""
+        self._ends.put(None)
 
     def cancel_now(self) -> None:
         """Cancel the work, once: a second time would interrupt how it cleans up. Called on the loop."""
@@ -164,7 +193,6 @@ class Crossed(Generic[T]):
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._work())
-        self._crossing.under_way.add(self)
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import ExitStack, suppress
-from queue import Empty, SimpleQueue
+from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import Any
 
 from airflow_synapse.rayjobs.crossing import Crossing
@@ -15,18 +15,21 @@ _MAX_BATCHES = 64
 """The most batches of lines that wait for a slow reader."""
 
 
+HasRoom = Callable[[], bool]
+
+
 def stream(
-    crossing: Crossing, watch: Callable[[Emit], Coroutine[Any, Any, Outcome]]
+    crossing: Crossing, watch: Callable[[Emit, HasRoom], Coroutine[Any, Any, Outcome]]
 ) -> Generator[str, None, Outcome]:
-    """Yield the lines of a watch as they appear. The generator's return value is the outcome.
+    """Yield the lines of a watch as they appear; the outcome is the value of the generator.
 
     Closing the generator cancels the watch.
 
-    :param watch: Watches a job and hands its lines over. It waits while the reader is slow.
+    :param watch: Watches, and hands lines over while there is room for them.
     """
     batches = _Batches()
     with ExitStack() as stack:
-        watching = crossing.start(lambda: watch(batches.put))
+        watching = crossing.start(lambda: watch(batches.put, batches.has_room))
         stack.callback(watching.cancel)
         stack.callback(batches.close)
         watching.on_end(batches.end)
@@ -36,33 +39,29 @@ def stream(
 
 
 class _Batches:
-    """A queue of limited length. An exception in the reader's thread leaves nothing in it locked."""
+    """A queue whose writer, on an event loop, never waits but asks whether there is room."""
 
     def __init__(self) -> None:
         self._batches: SimpleQueue[Sequence[str] | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
         self._is_closed = False
-        for _ in range(_MAX_BATCHES):
-            self._room.put(None)
+
+    def has_room(self) -> bool:
+        """Return whether more lines may come; after :meth:`close` nobody waits for room."""
+        return self._is_closed or self._batches.qsize() < _MAX_BATCHES
 
     def put(self, batch: Sequence[str]) -> None:
-        """Add a batch as soon as there is room for it. After :meth:`close`, drop it."""
-        while not self._is_closed:
-            with suppress(Empty):
-                self._room.get(timeout=0.2)
-                self._batches.put(batch)
-                return
+        """Add a batch."""
+        if not self._is_closed:
+            self._batches.put(batch)
 
     def end(self) -> None:
         """Say that no more will come."""
         self._batches.put(None)
 
     def get(self) -> Sequence[str] | None:
-        """Wait for the next batch and return it, None after the last."""
-        batch = self._batches.get()
-        self._room.put(None)
-        return batch
+        """Return the next batch once there is one, None after the last."""
+        return self._batches.get()
 
     def close(self) -> None:
-        """Say that nobody reads any more."""
+        """Want no more."""
         self._is_closed = True

@@ -57,7 +57,7 @@ async def watch_job(
         )
         ending = watch_to_end(
             watcher,
-            api=watch.api,
+            watch=watch,
             logger=logger,
             notice_after=_NOTICE_AFTER,
             max_result=MAX_RESULT_IN_EVENT if options.fetch_result else None,

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from airflow_synapse import exceptions
 from airflow_synapse.handover.airflow_values import is_safe, safe_text
 from airflow_synapse.handover.events import Event, event_of, outcome_of
+from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.job.outcome import Outcome
-from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
 
 CLUSTER = "http://ray:8265"
 
@@ -185,3 +186,22 @@ def test_an_end_survives_the_way_through_the_database(
     assert getattr(there, "exit_code", None) == getattr(here, "exit_code", None)
     safe_lines = tuple(safe_text(line) for line in getattr(here, "last_lines", ()))
     assert getattr(there, "last_lines", ()) == safe_lines
+
+
+@pytest.mark.parametrize("duration", [float("inf"), float("nan"), 10**400, -(10**400), "1", True])
+@pytest.mark.parametrize("key", ["duration", "start_time", "end_time"])
+def test_times_that_make_no_sense_are_not_known(key: str, duration: Any) -> None:
+    """An event may hold anything; the job's end counts all the same."""
+    outcome = outcome_of({"status": "SUCCEEDED", "job_id": "j", "end_time": 5, key: duration})
+
+    assert outcome.error() is None
+    assert JobFacts.of_outcome(outcome) is not None
+
+
+def test_metadata_of_somebody_else_can_be_sent() -> None:
+    """A sensor watches jobs that anybody submitted."""
+    metadata = {PLUGIN_KEY: "\ud800" * 10**6, ACTION_KEY: "a\0"}
+    event = event_of_end(JobInfo("j", "SUCCEEDED", metadata=metadata))
+
+    assert is_safe(event)
+    assert len(msgspec.msgpack.encode(event)) < 10_000

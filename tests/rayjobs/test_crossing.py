@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.crossing import Crossing
+from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_jobs import NEVER
 
 if TYPE_CHECKING:
     from blockbuster import BlockBuster
@@ -172,3 +180,92 @@ def test_exception_at_any_moment_ends_the_call(step: int) -> None:
     ):  # whose start was interrupted ends a moment later
         time.sleep(0.001)
     assert living() == 0
+
+
+def test_script_that_leaves_a_stream_open_ends(stub_dashboard: StubDashboard) -> None:
+    """The interpreter ends although a generator still waits for lines."""
+    stub_dashboard.add_job("j", runtime=NEVER, log=((0.0, b"one\n"),))
+    script = (
+        "from airflow_synapse.rayjobs import RayJobExecutor\n"
+        f"lines = RayJobExecutor({stub_dashboard.url!r}).stream_logs('j')\n"
+        "next(lines)\n"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+
+    assert ended.returncode == 0
+
+
+def test_work_may_raise_what_queues_raise() -> None:
+    """It is not taken for one of ours."""
+
+    async def fail() -> NoReturn:
+        raise Empty
+
+    with Crossing() as crossing, pytest.raises(Empty):
+        crossing.call(fail)
+
+
+def test_loop_can_t_wait_for_itself() -> None:
+    """A call from its own thread is refused instead of waiting for ever."""
+    with Crossing() as crossing:
+
+        async def call_again() -> int:
+            return crossing.call(_answer)
+
+        with pytest.raises(RuntimeError, match="wait for itself"):
+            crossing.call(call_again)
+
+
+def test_closing_ends_who_waits() -> None:
+    """In another thread, with an ordinary error."""
+    crossing = Crossing()
+    errors: list[BaseException] = []
+    started = threading.Event()
+
+    async def wait() -> None:
+        started.set()
+        await asyncio.sleep(3600)
+
+    def call() -> None:
+        try:
+            crossing.call(wait)
+        except Exception as exc:
+            errors.append(exc)
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    started.wait()
+    crossing.close()
+    calling.join(20)
+
+    assert [type(error) for error in errors] == [RuntimeError]
+
+
+def test_forked_process_does_not_wait_for_its_parent_s_loop() -> None:
+    """It has no such thread."""
+    with Crossing() as crossing:
+        crossing.call(_answer)
+        child = os.fork()
+        if not child:
+            try:
+                crossing.call(_answer)
+            except RuntimeError:
+                crossing.close()
+                os._exit(0)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_slow_name_resolution_holds_up_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call ends within its timeout although a thread still asks for the name."""
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(60))
+
+    with pytest.raises(RayClusterUnreachableError):
+        RayJobExecutor("http://head.example:8265", request_timeout=0.3).get_status("j")
+
+    assert not is_over.is_set()
+    is_over.set()

@@ -506,3 +506,38 @@ def test_environment_of_the_submitter_stays_here(
     assert sent["runtime_env"]["env_vars"] == {"GIVEN": "1"}
     assert "s3cret" not in repr(sent)
     assert str(folder) not in repr(sent)
+
+
+def test_reader_of_a_stream_may_ask_for_other_things(stub_dashboard: StubDashboard) -> None:
+    """Inside ``with executor``, where one loop serves all, a slow reader keeps no call waiting."""
+    stub_dashboard.add_job("j", log=((0.0, b"line\n" * 200_000),))
+    with RayJobExecutor(stub_dashboard.url) as executor:
+        count = 0
+        for _ in executor.stream_logs("j"):
+            if count % 50_000 == 0:
+                assert executor.get_status("j") == "SUCCEEDED"
+            count += 1
+
+    assert count >= 200_000
+
+
+def test_executor_may_be_left_while_a_stream_is_open(stub_dashboard: StubDashboard) -> None:
+    """Also with lines that nobody reads any more."""
+    stub_dashboard.add_job("j", runtime=NEVER, log=((0.0, b"line\n" * 200_000),))
+    with RayJobExecutor(stub_dashboard.url) as executor:
+        lines = executor.stream_logs("j")
+        next(lines)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        for _ in lines:
+            pass
+
+
+def test_executor_may_be_entered_twice(stub_dashboard: StubDashboard) -> None:
+    """The connection is closed when the outer one is left."""
+    stub_dashboard.add_job("j")
+    with RayJobExecutor(stub_dashboard.url) as executor:
+        with executor:
+            assert executor.get_status("j") == "SUCCEEDED"
+        assert executor.get_status("j") == "SUCCEEDED"
+    assert executor._crossing is None

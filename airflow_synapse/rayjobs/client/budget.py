@@ -65,6 +65,7 @@ class _Queues:
     def __init__(self) -> None:
         self._queues: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
         self._passes = {lane: 0.0 for lane in Lane if lane is not Lane.KILL}
+        self._now = 0.0
 
     def __bool__(self) -> bool:
         return any(self._queues.values())
@@ -72,8 +73,7 @@ class _Queues:
     def wait(self, lane: Lane) -> asyncio.Future[None]:
         """Return what is done when the request may go on."""
         if lane in self._passes and not self._queues[lane]:  # no claim to what was not used
-            busy = [share for other, share in self._passes.items() if self._queues[other]]
-            self._passes[lane] = max(self._passes[lane], min(busy, default=0.0))
+            self._passes[lane] = max(self._passes[lane], self._now)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues[lane].append(turn)
         return turn
@@ -93,6 +93,7 @@ class _Queues:
         if not waiting:
             return None
         lane = min(waiting, key=self._passes.__getitem__)
+        self._now = self._passes[lane]
         self._passes[lane] += 1.0 / lane.value
         return self._queues[lane].popleft()
 

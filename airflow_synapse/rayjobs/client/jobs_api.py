@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from anyio import fail_after
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane, RequestBudget
@@ -12,6 +14,8 @@ from airflow_synapse.rayjobs.client.dashboard import DashboardApi
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.reporting import NO_METRICS, Metrics, UploadProgress
+
+T = TypeVar("T")
 
 
 class JobsApi(Protocol):
@@ -134,3 +138,15 @@ def jobs_api(
     """
     session = Session(cluster, requests_per_second=requests_per_second, metrics=metrics)
     return DashboardApi(session)
+
+
+async def answered_within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:
+    """Return what ``work`` returns.
+
+    :raises RayClusterUnreachableError: if that takes longer than so many seconds.
+    """
+    try:
+        with fail_after(seconds):
+            return await work
+    except TimeoutError as exc:
+        raise api.unreachable("it did not answer in time") from exc

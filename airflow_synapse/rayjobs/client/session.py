@@ -203,7 +203,7 @@ class Session:
                     headers=headers_of(self.cluster),
                     cookies=cookies_of(self.cluster),
                     cookie_jar=aiohttp.CookieJar(unsafe=True),
-                    connector=aiohttp.TCPConnector(ssl=tls, limit=100),
+                    connector=aiohttp.TCPConnector(ssl=tls, limit=0),  # the budget limits
                     auto_decompress=False,
                 )
             return self._dashboard

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from anyio import CancelScope
 
@@ -14,15 +13,29 @@ LONGEST_TURN = 0.5
 """Seconds after which a log leaves its place to one that waits."""
 
 
-@dataclass(eq=False)
-class _Place:
+class LogPlace:
     """A place that is taken.
 
-    :param until: When it has to be left if another log waits, on the event loop's clock.
+    :param turn: Seconds after which it is left if another log waits.
+    :param told: Called when the turn begins.
     """
 
-    scope: CancelScope
-    until: float
+    def __init__(self, turn: float, told: Callable[[], None]) -> None:
+        self.scope = CancelScope()
+        self.until = float("inf")
+        self._turn = turn
+        self._told = told
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the place has to be left. The scope in which it is used is cancelled then, too."""
+        return self.scope.cancel_called
+
+    def begin(self) -> None:
+        """Let the turn begin, if it has not begun."""
+        if self.until == float("inf"):
+            self.until = asyncio.get_running_loop().time() + self._turn
+            self._told()
 
 
 class LogPlaces:
@@ -39,33 +52,34 @@ class LogPlaces:
     def __init__(self, count: int, *, longest_turn: float = LONGEST_TURN) -> None:
         self._free = count
         self._longest_turn = longest_turn
-        self._taken: list[_Place] = []
+        self._taken: list[LogPlace] = []
         self._queues: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque())
         self.waiting = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def place(
-        self, *, is_behind: bool = False, least: float = 0.0
-    ) -> AsyncIterator[CancelScope]:
-        """Wait for a place, and give the scope to read in. It is cancelled when the place is to be left.
+        self, *, is_behind: bool = False, begins_later: bool = False
+    ) -> AsyncIterator[LogPlace]:
+        """Wait for a place, and give it.
 
         :param is_behind: Whether the log left its last place in the middle.
-        :param least: Seconds for which the place is kept at least, where it is dear to come back.
+        :param begins_later: Whether its turn begins only at :meth:`LogPlace.begin`: who first has to read
+            again what it has would else never get on.
         """
         await self._enter(is_behind=is_behind)
-        turn = max(self._longest_turn, least)
-        place = _Place(CancelScope(), asyncio.get_running_loop().time() + turn)
+        place = LogPlace(self._longest_turn, self._reclaim)
         self._taken.append(place)
-        self._reclaim()
+        if not begins_later:
+            place.begin()
         try:
-            yield place.scope
+            yield place
         finally:
             self._taken.remove(place)
             self._leave()
 
     async def _enter(self, *, is_behind: bool) -> None:
-        if self._free and not self.waiting:
+        if self._free:  # then nobody waits
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -97,12 +111,13 @@ class LogPlaces:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        leaving = sum(place.scope.cancel_called for place in self._taken)
-        staying = [place for place in self._taken if not place.scope.cancel_called]
+        leaving = sum(place.is_wanted for place in self._taken)
+        staying = [place for place in self._taken if not place.is_wanted]
         staying.sort(key=lambda place: place.until)
         loop = asyncio.get_running_loop()
         for place in staying[: max(0, self.waiting - leaving)]:
             if place.until > loop.time():
-                self._timer = loop.call_at(place.until, self._reclaim)
+                if place.until != float("inf"):
+                    self._timer = loop.call_at(place.until, self._reclaim)
                 return
             place.scope.cancel()

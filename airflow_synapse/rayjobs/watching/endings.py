@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobTimeoutError, RayLogNotFoundError
 from airflow_synapse.rayjobs.client.budget import Lane
-from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job.failures import still_running
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.results import read_result
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.reporting import Logger
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher
 
 
 async def watch_to_end(
     watcher: JobWatcher,
     *,
-    api: JobsApi,
+    watch: ClusterWatch,
     logger: Logger,
     notice_after: float,
     max_result: int | None = None,
 ) -> Outcome:
     """Watch a job to its end, and return how it ended. If a limit passes, the job is stopped.
 
-    :param api: The Jobs API of the job's cluster.
+    :param watch: The watch of the job's cluster.
     :param notice_after: Seconds after which a job that is not stopped yet is named.
     :param max_result: Bytes of its action's result that may be read, None not to read it.
     :raises RayJobTimeoutError: if a limit passed. It says so if the job could not be stopped.
@@ -34,26 +34,27 @@ async def watch_to_end(
         info = await watcher.watch()
     except RayJobTimeoutError as exc:
         job_id = watcher.job_id
-        if not await stop_and_tell(api, job_id, logger=logger, notice_after=notice_after):
+        if not await stop_and_tell(watch.api, job_id, logger=logger, notice_after=notice_after):
             raise still_running(exc) from exc
         raise
     return Outcome(
-        job_id=info.job_id,
-        cluster=api.cluster.address,
+        job_id=watcher.job_id,
+        cluster=watch.api.cluster.address,
         info=info,
         last_lines=tuple(watcher.last_lines),
-        document=None if max_result is None else await _result(api, info, logger, max_result),
+        document=None if max_result is None else await _result(watch, info, logger, max_result),
     )
 
 
 async def _result(
-    api: JobsApi, info: JobInfo, logger: Logger, max_bytes: int
+    watch: ClusterWatch, info: JobInfo, logger: Logger, max_bytes: int
 ) -> dict[str, object] | None:
     """Return ``{"result": …}``, None if there is none or who wants it has to look again."""
     if info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
         return None
     try:
-        return await read_result(api.in_lane(Lane.END), info, max_bytes=max_bytes)
+        async with watch.log_places[Lane.END].place():
+            return await read_result(watch.api.in_lane(Lane.END), info, max_bytes=max_bytes)
     except AirflowSynapseError as exc:
         level = logger.warning if isinstance(exc, RayLogNotFoundError) else logger.debug
         level("The job's result was not read here: %s", exc)

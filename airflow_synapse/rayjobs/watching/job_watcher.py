@@ -14,6 +14,7 @@ from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayJobTimeoutError,
 )
+from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import OutageLog
@@ -57,7 +58,8 @@ class JobWatcher:
     :param options: How to watch.
     :param emit: Takes the lines of the job's log.
     :param logger: Where changes of status and outages are told.
-    :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
+    :param has_room: Whether what all logs go into can take lines without blocking, if that may change.
+    :param reader_has_room: Whether the reader of this one log wants more lines, if that may change.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class JobWatcher:
         emit: Emit,
         logger: Logger,
         has_room: Callable[[], bool] | None = None,
+        reader_has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._watch = watch
         self._job_id = job_id
@@ -83,6 +86,7 @@ class JobWatcher:
             outages=self._outages,
             lines_per_second=options.log_lines_per_second,
             has_room=has_room,
+            reader_has_room=reader_has_room,
         )
 
     @property
@@ -108,8 +112,11 @@ class JobWatcher:
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         :raises RayAuthenticationError: if it refused the credentials.
         """
-        with self._watch.job():
-            return await self._watch_to_end()
+        try:
+            with self._watch.job():
+                return await self._watch_to_end()
+        finally:
+            self._follower.close()
 
     async def _watch_to_end(self) -> JobInfo:
         following: asyncio.Task[None] | None = None
@@ -131,7 +138,7 @@ class JobWatcher:
                     await following  # it never ends by itself: raises what broke it
                 at = loop.time() + self._pace(loop.time() - began, info.status)
         finally:
-            await _cancel(following)
+            await _cancel(following, self._logger)
             self._follower.close()
         if status and info.end_time:
             self._watch.metrics.timing(END_DELAY, max(0.0, time.time() - info.end_time / 1000))
@@ -211,15 +218,16 @@ class JobWatcher:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:
             try:
-                last_lines = await read_last_lines(self._watch.api, info)
+                async with self._watch.log_places[Lane.END].place():
+                    last_lines = await read_last_lines(self._watch.api.in_lane(Lane.END), info)
                 lines.clear()
                 lines.extend(last_lines)
             except AirflowSynapseError as exc:
                 self._logger.warning("The end of the job's log can't be read: %s", exc)
 
 
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and see it end; an error of its own comes out here."""
+async def _cancel(task: asyncio.Task[None] | None, logger: Logger) -> None:
+    """Cancel a task and see it end. An error of its own must not hide why it was cancelled."""
     if task is None:
         return
     with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
@@ -227,4 +235,4 @@ async def _cancel(task: asyncio.Task[None] | None) -> None:
             task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
             await asyncio.wait({task}, timeout=0.5)
     if not task.cancelled() and (error := task.exception()):
-        raise error
+        logger.debug("Following the log ended with %r", error)

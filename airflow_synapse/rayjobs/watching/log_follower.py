@@ -24,6 +24,7 @@ from airflow_synapse.rayjobs.client.agents import is_agent_usable
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.logs.line_limit import LineLimit
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
+from airflow_synapse.rayjobs.logs.places import LogPlace
 from airflow_synapse.rayjobs.logs.reading import read_from
 from airflow_synapse.rayjobs.logs.turns import end_of_turn, log_turns
 from airflow_synapse.rayjobs.models import JobInfo
@@ -42,10 +43,8 @@ leaves the requests to logs that grow."""
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """What reading a log over the dashboard, each time from its start, may cost on the average."""
 
-_READ_AGAIN_BYTES_PER_SECOND = 20_000_000
-_LONGEST_READ_AGAIN = 10.0
-"""A read over the dashboard keeps its place for a second per so many bytes that it reads again, and so many
-seconds at most."""
+_PAUSE_OF_A_READER = 0.01
+"""Seconds until a slow reader is asked again whether it wants more lines."""
 
 _LONGEST_KEPT = 2_000
 """Characters of each last line that are kept for the case that the job fails."""
@@ -73,12 +72,14 @@ class LogFollower:
         outages: OutageLog,
         lines_per_second: float = 0.0,
         has_room: Callable[[], bool] | None = None,
+        reader_has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._watch = watch
         self._api = watch.api
         self._pace = watch.pace
         self._limit = LineLimit(lines_per_second)
         self._has_room = has_room
+        self._reader_has_room = reader_has_room
         self._emit = emit
         self._lines = LineAssembler(position, progress_interval=watch.pace.progress_interval)
         self._logger = logger
@@ -124,6 +125,7 @@ class LogFollower:
                 self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
             was_growing = is_growing
             if self.is_behind and not failure_pause:
+                await asyncio.sleep(self._cost(info))
                 continue
             pause = self._pace.log_read if is_growing else self._quiet_pause(loop.time() - grew_at)
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
@@ -225,40 +227,44 @@ class LogFollower:
         """Take in what the log has got since the last read, or as much as there is time for."""
         loop, before = asyncio.get_running_loop(), self._lines.received
         began = loop.time()
-        places, least = self._watch.log_places[lane], self._cost_of_coming_back(info)
-        async with places.place(is_behind=self.is_behind, least=least) as scope:
+        # Over the dashboard a log comes from its start, so its turn begins once there is something new.
+        has_to_read_again = not is_agent_usable(info)
+        async with self._watch.log_places[lane].place(
+            is_behind=self.is_behind, begins_later=has_to_read_again
+        ) as place:
             self._queued_for = loop.time() - began
             try:
-                with scope:
-                    await self._take_in_all(read_from(self._api.in_lane(lane), info, before), scope)
+                with place.scope:
+                    await self._take_in_all(read_from(self._api.in_lane(lane), info, before), place)
             finally:
                 self._watch.metrics.count(LOG_BYTES, self._lines.received - before)
-            self.is_behind = scope.cancel_called
+            self.is_behind = place.is_wanted
         self._queued_for += self._api.budget.queued_for(lane)
 
-    def _cost_of_coming_back(self, info: JobInfo) -> float:
-        """Return the seconds for which a read has to go on to be worth the bytes that it reads again."""
-        if is_agent_usable(info):
-            return 0.0
-        return min(_LONGEST_READ_AGAIN, self._lines.received / _READ_AGAIN_BYTES_PER_SECOND)
-
-    async def _take_in_all(self, chunks: AsyncGenerator[bytes, None], place: CancelScope) -> None:
+    async def _take_in_all(self, chunks: AsyncGenerator[bytes, None], place: LogPlace) -> None:
         async with aclosing(chunks) as parts:
             async for chunk in parts:
+                place.begin()
                 with CancelScope(shield=True):  # who has waited for its turn takes it
                     await self._take_in(chunk, place)
-                if place.cancel_called:
+                if place.is_wanted:
                     return
 
-    async def _take_in(self, chunk: bytes, place: CancelScope) -> None:
+    async def _take_in(self, chunk: bytes, place: LogPlace) -> None:
         loop, turns, start = asyncio.get_running_loop(), log_turns(), 0
-        while start < len(chunk) and (start == 0 or not place.cancel_called):
+        while start < len(chunk) and (start == 0 or not place.is_wanted):
+            await self._wait_for_reader()
             async with turns.turn(self._has_room) as most_lines:
                 end = end_of_turn(chunk, start, most_lines)
                 self._out(self._lines.feed(chunk[start:end], loop.time()))
             start = end
         if self._lines.has_progress and self._tick is None:
             self._tick = loop.call_later(self._pace.progress_interval, self._show_progress)
+
+    async def _wait_for_reader(self) -> None:
+        """Wait until the reader wants more, while other logs take their turns."""
+        while self._reader_has_room is not None and not self._reader_has_room():  # noqa: ASYNC110
+            await asyncio.sleep(_PAUSE_OF_A_READER)  # no event comes out of another thread
 
     def _show_progress(self) -> None:
         loop = asyncio.get_running_loop()

@@ -148,9 +148,11 @@ class StatusBoard:
         """End all that is under way."""
         tasks = [task for task in (self._running, *self._asking) if task is not None]
         self._running = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            for task in tasks:
+                task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
+            _, left = await asyncio.wait(tasks, timeout=0.5)
+            tasks = list(left)
 
     def _note_stop(self, running: asyncio.Task[None]) -> None:
         """Leave nobody waiting for a board that broke."""

@@ -105,3 +105,17 @@ async def test_sessions_with_one_address_share_a_budget() -> None:
     assert shared_budget("http://head:8265", 10.0) is ours
     assert shared_budget("http://head:8266", 10.0) is not ours
     assert shared_budget("http://head:8265", 20.0) is not ours
+
+
+async def test_lane_that_queued_for_long_is_not_served_last_for_long() -> None:
+    """What it had counts for nothing once others come."""
+    budget = RequestBudget(1000.0, burst=1)
+    await take_all(budget, Lane.STATUS, 200, [])
+    order: list[Lane] = []
+
+    logs = asyncio.create_task(take_all(budget, Lane.LOG, 50, order))
+    await asyncio.sleep(0)
+    await take_all(budget, Lane.STATUS, 1, order)
+    await logs
+
+    assert order.index(Lane.STATUS) < 5

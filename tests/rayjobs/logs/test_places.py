@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_synapse.rayjobs.logs.places import LogPlaces
-
-if TYPE_CHECKING:
-    from anyio import CancelScope
+from airflow_synapse.rayjobs.logs.places import LogPlace, LogPlaces
 
 
-async def read_for_ever(places: LogPlaces, *, is_behind: bool = False) -> CancelScope:
+async def read_for_ever(places: LogPlaces, *, is_behind: bool = False) -> LogPlace:
     """Keep a place until it has to be left."""
-    async with places.place(is_behind=is_behind) as scope:
-        with scope:
+    async with places.place(is_behind=is_behind) as place:
+        with place.scope:
             await asyncio.sleep(3600)
-    return scope
+    return place
 
 
 async def test_there_are_as_many_places_as_said() -> None:
@@ -40,10 +36,10 @@ async def test_there_are_as_many_places_as_said() -> None:
 async def test_place_is_kept_while_nobody_wants_it() -> None:
     """A log that is alone is read in one go."""
     places = LogPlaces(1, longest_turn=0.01)
-    async with places.place() as scope:
+    async with places.place() as place:
         await asyncio.sleep(0.05)
 
-    assert not scope.cancel_called
+    assert not place.is_wanted
 
 
 async def test_place_is_left_to_who_waits() -> None:
@@ -52,10 +48,10 @@ async def test_place_is_left_to_who_waits() -> None:
     reading = asyncio.create_task(read_for_ever(places))
     await asyncio.sleep(0)
 
-    async with places.place() as scope:
-        assert not scope.cancel_called
+    async with places.place() as place:
+        assert not place.is_wanted
 
-    assert (await reading).cancelled_caught
+    assert (await reading).scope.cancelled_caught
 
 
 async def test_as_many_leave_as_are_wanted() -> None:
@@ -74,24 +70,40 @@ async def test_as_many_leave_as_are_wanted() -> None:
         task.cancel()
 
 
-async def test_place_that_is_dear_is_kept_longer() -> None:
-    """A log that would have to be read again from its start is not sent away at once."""
+async def test_turn_may_begin_later() -> None:
+    """A log that is read again from its start is not sent away before it has got on."""
     places = LogPlaces(1, longest_turn=0.01)
     order: list[str] = []
 
-    async def dear() -> None:
-        async with places.place(least=0.1) as scope:
-            with scope:
+    async def read_again() -> None:
+        async with places.place(begins_later=True) as place:
+            with place.scope:
                 await asyncio.sleep(0.05)
-                order.append("dear")
+                order.append("read again")
+                place.begin()
+                await asyncio.sleep(3600)
 
-    keeping = asyncio.create_task(dear())
+    reading = asyncio.create_task(read_again())
     await asyncio.sleep(0)
     async with places.place():
         order.append("next")
-    await keeping
+    await reading
 
-    assert order == ["dear", "next"]
+    assert order == ["read again", "next"]
+
+
+async def test_place_that_is_left_while_somebody_gives_up_is_taken() -> None:
+    """No place gets lost between a waiter that was cancelled and one that comes at that moment."""
+    places = LogPlaces(1, longest_turn=3600)
+    async with places.place():
+        waiting = asyncio.create_task(read_for_ever(places))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    async with places.place():
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    assert (places.waiting, places._free) == (0, 1)
 
 
 async def test_who_left_in_the_middle_waits_behind_the_others() -> None:
