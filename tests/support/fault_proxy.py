@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 _CHUNK = 64 * 1024
 
@@ -75,6 +76,7 @@ class FaultProxy:
         self._network = Network()
         self._changed = asyncio.Event()
         self._links: set[_Link] = set()
+        self._ends: WeakSet[asyncio.StreamWriter] = WeakSet()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
@@ -141,6 +143,12 @@ class FaultProxy:
     async def _close(self) -> None:
         await self._stop_listening()
         await self._cut()
+        others = asyncio.all_tasks() - {_current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+        for end in self._ends:
+            end.transport.abort()  # close() alone waits for what a peer does not read
+        for _ in range(2):  # in which the transports close their sockets
+            await asyncio.sleep(0)
 
     async def _stop_listening(self) -> None:
         if self._server is not None:
@@ -169,6 +177,7 @@ class FaultProxy:
         self.counters.accepted += 1
         link = _Link(writer)
         self._links.add(link)
+        self._ends.add(writer)
         link.tasks.append(_current_task())
         try:
             if self._network.answer is not None:
@@ -193,6 +202,7 @@ class FaultProxy:
 
     async def _pass_on(self, link: _Link, reader: asyncio.StreamReader) -> None:
         back, link.server = await asyncio.open_connection(*self._target)
+        self._ends.add(link.server)
         up = asyncio.create_task(self._pump(link, reader, link.server, self._note_up))
         down = asyncio.create_task(self._pump(link, back, link.client, self._note_down))
         link.tasks += [up, down]

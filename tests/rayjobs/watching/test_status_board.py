@@ -18,7 +18,7 @@ from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.reporting import OUTAGES, REQUESTS
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from tests.support import stub_dashboard as routes
-from tests.support.faults import Answer
+from tests.support.faults import Answer, Delay
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
@@ -113,9 +113,8 @@ async def test_list_tells_ends_before_their_looks_are_due(
 
 
 async def test_dear_list_is_left_alone(stub: StubDashboard, watch: ClusterWatch) -> None:
-    """Where a cluster remembers many more jobs than are watched, the list is read once, not again."""
-    for number in range(3000):
-        stub.add_job(f"old{number}").finish()
+    """Where the list takes much longer than the looks that it replaces, it is read once, not again."""
+    stub.inject(Delay(3.0), times=None, route=routes.LIST_JOBS)
     jobs = add_jobs(stub, 30)
 
     for _ in range(3):
