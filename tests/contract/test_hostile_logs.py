@@ -65,7 +65,10 @@ def test_flush_inside_a_character(executor: RayJobExecutor) -> None:
     """A character that is written in halves comes whole."""
     text = "'✓ ä 🎉\\n'.encode() * 3"
     writing = "(out.write(bytes([byte])), out.flush(), time.sleep(.1))"
-    code = f"import sys, time; out = sys.stdout.buffer; [{writing} for byte in {text}]"
+    # Ray writes its own line without flushing it, so a byte that comes at once may come before that line.
+    code = (
+        f"import sys, time; time.sleep(2); out = sys.stdout.buffer; [{writing} for byte in {text}]"
+    )
 
     lines = list(executor.stream_logs(executor.submit_entrypoint(python(code))))
 

@@ -36,6 +36,10 @@ _USUAL_LOOK = 0.003
 """Seconds that a look takes as long as nothing is known: those of Ray 2.60 on an idle head."""
 
 
+_SHORTEST_LOOK = 0.0005
+"""Seconds that no look falls below: where this process is busy, its own delay may seem to be all of it."""
+
+
 class HeadPace:
     """How many requests may be under way, and how many looks a second that makes. Pure.
 
@@ -56,7 +60,7 @@ class HeadPace:
     @property
     def look_seconds(self) -> float:
         """Seconds that a look takes at rest."""
-        return _USUAL_LOOK if self._rest is None else self._rest
+        return _USUAL_LOOK if self._rest is None else max(self._rest, _SHORTEST_LOOK)
 
     @property
     def bearable_rise(self) -> float:

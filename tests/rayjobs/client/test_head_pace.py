@@ -156,3 +156,14 @@ async def test_who_gives_up_keeps_no_place() -> None:
 
     async with budget.turn(Lane.STATUS, Kind.LOOK):
         assert budget._in_flight == 1
+
+
+def test_looks_that_seem_to_take_no_time_are_looks_all_the_same() -> None:
+    """Where the own delay of a busy process explains all, nothing is divided by zero."""
+    pace = HeadPace()
+    for _ in range(5):
+        pace.note(0.0, 1.0, is_alone=True, is_full=True)
+
+    assert pace.look_seconds > 0
+    assert pace.looks_per_second < float("inf")
+    assert pace.limit(1.0) >= 1
