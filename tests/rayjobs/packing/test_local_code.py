@@ -147,14 +147,17 @@ def test_uri_is_a_module_as_it_is(tmp_path: Path) -> None:
         (lambda at: at / "nowhere", "nowhere: there is no such file or folder"),
         (
             lambda at: tree(at, {"a.txt": ""}) / "a.txt",
-            "a.txt: it is no module: Ray takes a folder",
+            "a.txt: it is not a module: Ray accepts a folder",
         ),
         (lambda at: tree(at, {"a.zip": ""}) / "a.zip", "a.zip: it is no module"),
-        (lambda at: tree(at, {"a.whl": ""}) / "a.whl", "a.whl: this is no name of a wheel"),
-        (lambda at: sys, "the module 'sys' is neither one file nor one folder"),
+        (lambda at: tree(at, {"a.whl": ""}) / "a.whl", "a.whl: this is not a valid wheel name"),
+        (
+            lambda at: sys,
+            "the module 'sys' in runtime_env['py_modules'] is neither a single file nor a single folder",
+        ),
         (lambda at: types.ModuleType("made"), "the module 'made' is neither"),
-        (lambda at: 7, "a int is no path"),
-        (lambda at: {"a": 1}, "a dict is no path"),
+        (lambda at: 7, "a value of type int is not a path"),
+        (lambda at: {"a": 1}, "a value of type dict is not a path"),
     ],
 )
 def test_what_is_no_module_is_told(tmp_path: Path, given: Any, told: str) -> None:
@@ -172,7 +175,9 @@ def test_module_in_a_folder_of_several_places_is_told(tmp_path: Path) -> None:
     module = types.ModuleType("wide")
     module.__path__ = [str(tmp_path), str(tmp_path / "b")]
 
-    with pytest.raises(RayJobSubmissionError, match="'wide' is neither one file nor one folder"):
+    with pytest.raises(
+        RayJobSubmissionError, match=r"'wide' in .* is neither a single file nor a single folder"
+    ):
         prepared(plugin(tmp_path), runtime_env={"py_modules": [module]})
 
 
@@ -282,7 +287,7 @@ def test_zip_that_is_none_is_told(tmp_path: Path) -> None:
     """Ray would find out on the cluster."""
     path = tree(tmp_path, {"code.zip": "no zip"}) / "code.zip"
 
-    with pytest.raises(PluginManifestError, match=r"code\.zip: this is no zip file"):
+    with pytest.raises(PluginManifestError, match=r"code\.zip: this is not a zip file"):
         RayJobExecutor("http://head", working_dir=path).prepare_entrypoint("true")
 
 
@@ -293,7 +298,7 @@ def test_zip_that_changes_after_it_was_prepared_is_told(tmp_path: Path) -> None:
     archive(tmp_path, a="2")
 
     with (
-        pytest.raises(RayJobSubmissionError, match="changed while it was packed"),
+        pytest.raises(RayJobSubmissionError, match="changed while the package was built"),
         job.packages[0].zipped(),
     ):
         pass
@@ -307,7 +312,7 @@ def test_requirement_that_a_zip_lacks_is_told(tmp_path: Path) -> None:
         runtime_env={"pip": [f"{UPLOADED}/libs/a", f"{UPLOADED}/libs/b"]},
     )
 
-    with pytest.raises(PluginManifestError, match="need libs/b, which is not in it"):
+    with pytest.raises(PluginManifestError, match="need libs/b, which it does not contain"):
         executor.prepare_entrypoint("true")
 
 

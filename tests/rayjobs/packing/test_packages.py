@@ -217,7 +217,7 @@ def test_file_that_changes_while_it_is_packed_is_told(tmp_path):
     package = build_directory_package(folder)
     tree(folder, a="2")
 
-    with pytest.raises(RayJobSubmissionError, match="changed while it was packed"):
+    with pytest.raises(RayJobSubmissionError, match="changed while the package was built"):
         names(package)
 
 

@@ -37,10 +37,10 @@ def test_resources_get_ray_s_names() -> None:
         (Resources(num_cpus=True), "must be a number"),
         (Resources(memory=1.5), "must be a whole number of bytes"),
         (Resources(resources={"a": -1}), "resources['a'] is -1"),
-        (Resources(resources=["a"]), "must be a mapping from names"),
-        (Resources(resources={1: 1}), "must be a mapping from names"),
+        (Resources(resources=["a"]), "must be a mapping with strings as keys"),
+        (Resources(resources={1: 1}), "must be a mapping with strings as keys"),
         (Resources(label_selector={"zone": 1}), "label_selector['zone'] is 1"),
-        (Resources(label_selector="zone"), "must be a mapping from names"),
+        (Resources(label_selector="zone"), "must be a mapping with strings as keys"),
     ],
 )
 def test_amounts_that_can_not_be_are_refused(resources: Resources, told: str) -> None:

@@ -61,7 +61,7 @@ def test_none_takes_a_key_away():
         ([{"pip": "requirements.txt"}], "requirements_file"),
         ([{"uv": 5}], "is a int"),
         ([["pip"]], "is a list, not a mapping"),
-        ([{"env_vars": {"A": 1}}], "'A'] is a int, not text"),
+        ([{"env_vars": {"A": 1}}], "'A'] is a int, not a string"),
         ([{"env_vars": ["A"]}], "env_vars'] is a list"),
     ],
 )
