@@ -1,9 +1,9 @@
-"""Where ordinary code meets the asynchronous: an event loop on a thread of its own.
+"""Runs asynchronous work for ordinary code, on an event loop in its own thread.
 
 The thread that waits may get an exception at any moment: Ctrl-C, a task's timeout, a kill. So the two
-threads share nothing that such an exception can leave locked. That rules out what ``threading`` builds in
-Python, conditions and all that is made of them: events, ``queue.Queue``, ``concurrent.futures.Future``
-(python/cpython#74174). A ``SimpleQueue`` is written in C.
+threads share nothing that such an exception can leave locked. That rules out what ``threading`` implements in
+Python: conditions and everything built on them, such as events, ``queue.Queue`` and
+``concurrent.futures.Future`` (python/cpython#74174). A ``SimpleQueue`` is written in C.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _CANCELS_AGAIN_AFTER = 3.0
-"""Seconds after which what is still under way is cancelled again: before Python 3.12 libraries may swallow a
-cancellation."""
+"""Seconds after which work that is still under way is cancelled again, because libraries may swallow a
+cancellation before Python 3.12."""
 
 _LOOKS_AGAIN_AFTER = 0.5
-"""Seconds after which a wait looks whether what it waits for was told to one that was interrupted."""
+"""Seconds after which a wait checks again, because an interrupted wait may have taken its message."""
 
 
 class Crossing:
@@ -65,7 +65,7 @@ class Crossing:
         :raises RuntimeError: if the crossing is closed.
         """
         if not self._is_started and not self._is_closed:
-            # In one step: an exception in the middle of Thread.start() leaves threading's books in disorder.
+            # In one step: an exception in the middle of Thread.start() leaves threading's state inconsistent.
             # If it comes before the next line there may be two threads, of which the second ends at once.
             _thread.start_new_thread(self._run, ())
             self._is_started = True
