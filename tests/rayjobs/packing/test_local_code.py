@@ -149,13 +149,13 @@ def test_uri_is_a_module_as_it_is(tmp_path: Path) -> None:
             lambda at: tree(at, {"a.txt": ""}) / "a.txt",
             "a.txt: it is not a module: Ray accepts a folder",
         ),
-        (lambda at: tree(at, {"a.zip": ""}) / "a.zip", "a.zip: it is no module"),
+        (lambda at: tree(at, {"a.zip": ""}) / "a.zip", "a.zip: it is not a module"),
         (lambda at: tree(at, {"a.whl": ""}) / "a.whl", "a.whl: this is not a valid wheel name"),
         (
             lambda at: sys,
             "the module 'sys' in runtime_env['py_modules'] is neither a single file nor a single folder",
         ),
-        (lambda at: types.ModuleType("made"), "the module 'made' is neither"),
+        (lambda at: types.ModuleType("made"), "the module 'made' in runtime_env['py_modules'] is neither"),
         (lambda at: 7, "a value of type int is not a path"),
         (lambda at: {"a": 1}, "a value of type dict is not a path"),
     ],
@@ -421,7 +421,7 @@ def test_entrypoint_that_is_left_out_is_told(
         executor.prepare_action(action, {})
 
     assert str(caught.value).startswith(str(root / file))
-    (advice,) = re.findall(r"Write (\S+) into", str(caught.value))
+    (advice,) = re.findall(r"add the line (\S+) to the folder", str(caught.value))
     (root / ".rayignore").write_text(f"{advice}\n")
     executor.prepare_action(action, {})
 
@@ -442,7 +442,7 @@ def test_entrypoint_of_an_installed_package_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["json.py", "logging/__init__.py", "types.py"])
 def test_module_that_hides_one_that_ray_needs_is_told(tmp_path: Path, file: str) -> None:
     """No process of Ray would start with the plugin on its path."""
-    with pytest.raises(PluginManifestError, match=r"hides Python's own module .*Rename it"):
+    with pytest.raises(PluginManifestError, match=r"hide Python's own module .*Rename it"):
         prepared(plugin(tmp_path, **{file: ""}))
 
 

@@ -188,7 +188,7 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"runtime_env": {"config": {"setup_timeout_seconds": 0}}}, "setup_timeout_seconds"),
         ({"runtime_env": {"conda": "no-such.yml"}}, "no-such.yml"),
         ({"runtime_env": {"pip": {"packages": ["a"], "pip_chek": True}}}, "pip_chek"),
-        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "both uv and conda"),
+        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "its runtime_env has uv and conda"),
         ({"runtime_env": {"env_vars": {"A": ["x"]}}}, "runtime_env['env_vars']['A']"),
     ],
 )
