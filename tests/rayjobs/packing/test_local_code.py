@@ -155,7 +155,10 @@ def test_uri_is_a_module_as_it_is(tmp_path: Path) -> None:
             lambda at: sys,
             "the module 'sys' in runtime_env['py_modules'] is neither a single file nor a single folder",
         ),
-        (lambda at: types.ModuleType("made"), "the module 'made' in runtime_env['py_modules'] is neither"),
+        (
+            lambda at: types.ModuleType("made"),
+            "the module 'made' in runtime_env['py_modules'] is neither",
+        ),
         (lambda at: 7, "a value of type int is not a path"),
         (lambda at: {"a": 1}, "a value of type dict is not a path"),
     ],

@@ -28,12 +28,12 @@ def test_resources_get_ray_s_names() -> None:
 @pytest.mark.parametrize(
     ("resources", "told"),
     [
-        (Resources(num_cpus=-1), "num_cpus is -1 but it must be 0 or more"),
-        (Resources(num_gpus=-0.5), "num_gpus is -0.5 but it must be 0 or more"),
-        (Resources(memory=-1), "memory is -1 but it must be 0 or more"),
+        (Resources(num_cpus=-1), "num_cpus is -1, but it must be 0 or more"),
+        (Resources(num_gpus=-0.5), "num_gpus is -0.5, but it must be 0 or more"),
+        (Resources(memory=-1), "memory is -1, but it must be 0 or more"),
         (Resources(num_cpus=math.nan), "must be 0 or more"),
         (Resources(num_cpus=math.inf), "must be 0 or more"),
-        (Resources(num_cpus="2"), "num_cpus is '2' but it must be a number"),
+        (Resources(num_cpus="2"), "num_cpus is '2', but it must be a number"),
         (Resources(num_cpus=True), "must be a number"),
         (Resources(memory=1.5), "must be a whole number of bytes"),
         (Resources(resources={"a": -1}), "resources['a'] is -1"),
