@@ -1,4 +1,4 @@
-"""The call to make, as it was sent along, and the object it names."""
+"""Reads the call that was sent with the job, and makes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RefusedCallError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """An action and what it is given.
+    """An action and its params.
 
     :param entrypoint: ``package.module:attribute``.
     :param params: Its keyword arguments.
@@ -53,7 +53,7 @@ def read_call(path: Path = CALL_FILE) -> Call:
 
 
 def load_target(call: Call) -> Any:
-    """Import what the entrypoint names. What its module raises passes through."""
+    """Import the object that the entrypoint names. Exceptions from its module pass through."""
     module = _import_module(call)
     try:
         target = functools.reduce(getattr, call.attribute.split("."), module)
@@ -63,8 +63,8 @@ def load_target(call: Call) -> Any:
             f"{call.module!r} does not have{_near(call.attribute, module)}"
         ) from exc
     if Path(getattr(module, "__file__", None) or "").parent == _SENT_ALONG:
-        # A function that was sent as source: the nodes have no such module, so that Ray has to
-        # pickle it by value, as it does what the main script defines.
+        # The function was sent as source and the nodes have no such module, so Ray must pickle it
+        # by value, as it does with functions of the main script.
         target.__module__ = "__main__"
     return target
 
@@ -75,7 +75,7 @@ def _import_module(call: Call) -> Any:
     except ModuleNotFoundError as exc:
         if exc.name and (call.module + ".").startswith(exc.name + "."):
             raise RefusedCallError(
-                f"the entrypoint {call.entrypoint!r} names a module that is not there: {exc.name!r} "
+                f"the entrypoint {call.entrypoint!r} names a module that does not exist: {exc.name!r} "
                 f"is neither in the plugin folder ({Path.cwd()}) nor installed on the cluster"
             ) from exc
         raise
@@ -84,12 +84,12 @@ def _import_module(call: Call) -> Any:
             raise
         raise RefusedCallError(
             f"module {call.module!r} of the entrypoint {call.entrypoint!r} ended the process while "
-            "it was imported (sys.exit): let it do so only if __name__ == '__main__'"
+            "it was imported (sys.exit): call sys.exit only under if __name__ == '__main__'"
         ) from exc
 
 
 def failed(exc: SystemExit) -> bool:
-    """Return whether the process ends as a failure with it."""
+    """Return whether this exit counts as a failure."""
     return exc.code is not None and not (isinstance(exc.code, int) and exc.code % 256 == 0)
 
 
@@ -99,7 +99,7 @@ def _near(attribute: str, module: Any) -> str:
 
 
 def call_function(function: Any, call: Call) -> Any:
-    """Call it with the params as keyword arguments; what it leaves to await is awaited."""
+    """Call it with the params as keyword arguments, and await an awaitable result."""
     _check_is_callable(function, call)
     misfit = _misfit(function, call)
     if misfit and not _is_wrapped(function):
@@ -122,14 +122,14 @@ def _awaited(awaitable: Awaitable[Any]) -> Any:
     try:
         asyncio.run(finish())
     except BaseException as exc:
-        # A task that was left over may raise when it is cancelled, after the work is done.
+        # A leftover task may raise when it is cancelled, after the work is done.
         if not values or isinstance(exc, KeyboardInterrupt):
             raise
     return values[0]
 
 
 def _is_wrapped(function: Any) -> bool:
-    """Return whether a decorator may pass other arguments on than it is given."""
+    """Return whether a decorator may change the arguments that it passes on."""
     return hasattr(_without_partial(function), "__wrapped__")
 
 
@@ -144,9 +144,7 @@ def _entered(function: Any, exc: BaseException) -> bool:
 def _check_is_callable(function: Any, call: Call) -> None:
     name = f"the entrypoint {call.entrypoint!r}"
     if isinstance(function, type):
-        raise RefusedCallError(
-            f"{name} is a class, but neither a function nor a subclass of synapse-sdk's BaseAction"
-        )
+        raise RefusedCallError(f"{name} is a class, but not a subclass of synapse-sdk's BaseAction")
     if not callable(function):
         raise RefusedCallError(
             f"{name} is a {type(function).__name__}, neither a function nor a subclass of "
@@ -155,7 +153,7 @@ def _check_is_callable(function: Any, call: Call) -> None:
     plain = _without_partial(function)
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         raise RefusedCallError(
-            f"{name} is a generator function, of which a call runs nothing: return a value instead"
+            f"{name} is a generator function, so calling it runs nothing: return a value instead"
         )
 
 
@@ -168,7 +166,7 @@ def _without_partial(function: Any) -> Any:
 def _misfit(function: Callable[..., Any], call: Call) -> Optional[str]:
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError):  # something built in: the call itself will tell
+    except (ValueError, TypeError):  # a built-in: the call itself will show it
         return None
     try:
         signature.bind(**call.params)
@@ -186,7 +184,7 @@ def _told(call: Call, signature: inspect.Signature, told: str) -> str:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     missing = [n for n, p in named.items() if p.default is p.empty and n not in call.params]
     unknown = [] if takes_any else [name for name in call.params if name not in named]
-    parts = [f"it misses {', '.join(map(repr, missing))}"] if missing else []
-    parts += [f"it does not take {', '.join(map(repr, unknown))}"] if unknown else []
+    parts = [f"missing {', '.join(map(repr, missing))}"] if missing else []
+    parts += [f"unexpected {', '.join(map(repr, unknown))}"] if unknown else []
     reason = " and ".join(parts) or told
     return f"the params of action {call.action!r} don't fit {call.entrypoint}{signature}: {reason}"

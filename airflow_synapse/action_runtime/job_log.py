@@ -1,4 +1,4 @@
-"""The job's log, by a descriptor of our own: an action may close or replace all that Python has."""
+"""Writes to the job's log by our own descriptor, as an action may close or replace Python's streams."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ import stat
 import sys
 from contextlib import suppress
 
-# By names of our own, as an action may also replace what the module has (gevent, fake file systems).
+# Imported by name, as an action may replace the module's functions (gevent, fake file systems).
 from os import close, devnull, dup2, fstat, write
 from os import open as open_fd
 from typing import Optional
 
 FileIdentity = tuple[int, int]
-"""Device and inode: tells whether a descriptor or a name is still the same file."""
+"""Device and inode, which show whether a descriptor or a name still means the same file."""
 
 _OUT_OF_REACH = 100
-"""Daemons close the low descriptors, and what is opened next gets their numbers."""
+"""Daemons close the low descriptors, and the files opened next get their numbers."""
 
 
 class JobLog:
-    """What standard error was when the process began."""
+    """Standard error as it was when the process began."""
 
     def __init__(self, stderr_fd: int = 2) -> None:
         self._fd = _duplicate(stderr_fd)
         self._identity = identity_of(self._fd)
         self.stream = sys.stderr
-        """Python's own way to it."""
+        """Python's own stream for it."""
 
     def tell(self, text: str) -> None:
-        """Say something in our own name."""
+        """Write a message under our own name."""
         self.write(f"airflow-synapse: {text}\n")
 
     def write(self, text: str) -> None:
         """Write at once, after what the action has printed. Raises nothing."""
         flush_output()
         fd = self._open_fd()
-        with suppress(Exception):  # a full disk, for one: no words are worth the job
+        with suppress(Exception):  # a full disk, for one: no message is worth the job
             if fd is not None:
                 write_all(fd, text.encode("utf-8", "backslashreplace"))
 
     def size(self) -> Optional[int]:
-        """Return how long it is, in bytes; None if that can't be told, as of a pipe."""
+        """Return its size in bytes; None if it has none, like a pipe."""
         fd = self._open_fd()
         status = None if fd is None else fstat(fd)
         return status.st_size if status and stat.S_ISREG(status.st_mode) else None
 
     def show_crashes(self) -> None:
-        """Let Python tell where it was when native code crashes. An action may choose otherwise."""
+        """Let Python show where it was when native code crashes. An action may choose otherwise."""
         if self._fd is not None and not faulthandler.is_enabled():
             faulthandler.enable(file=self._fd)
 
     def reopen_closed_output(self) -> None:
-        """Take standard output and error back if they were closed.
+        """Reopen standard output and error if they were closed.
 
-        The next file to be opened would get their numbers, and in it what is printed.
+        Otherwise the next file to be opened gets their numbers, and everything that is printed.
         """
         for fd in (1, 2):
             with suppress(Exception):  # there may be no descriptor left
@@ -69,14 +69,14 @@ class JobLog:
 
 
 def flush_output() -> None:
-    """Flush what Python has buffered of standard output and error, if they still can be."""
+    """Flush Python's standard output and error, if that is still possible."""
     for name in ("stdout", "stderr"):
         with suppress(BaseException):  # the action may have put anything there
             getattr(sys, name).flush()
 
 
 def drop_broken_output() -> None:
-    """Take away what can't be flushed: for that alone, Python would end with exit code 120."""
+    """Remove streams that can't be flushed: they alone would make Python end with exit code 120."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
@@ -85,7 +85,7 @@ def drop_broken_output() -> None:
 
 
 def identity_of(fd: Optional[int]) -> Optional[FileIdentity]:
-    """Return which file is open there, None if there is none."""
+    """Return which file the descriptor means; None if it is closed."""
     if fd is None:
         return None
     try:
@@ -96,7 +96,7 @@ def identity_of(fd: Optional[int]) -> Optional[FileIdentity]:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, however little a single write takes."""
+    """Write all of it, however little a single write accepts."""
     rest = memoryview(data)
     while rest:
         rest = rest[write(fd, rest) :]

@@ -1,4 +1,4 @@
-"""The fast way for a result that is JSON already."""
+"""The fast way to encode a result that has only JSON's own types."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MAX_PLAIN_VALUES = 50_000_000
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None), list, dict})
 
-# An encoder of our own, as an action may replace json.dumps and json.JSONEncoder.default.
+# Our own encoder, because an action may replace json.dumps and json.JSONEncoder.default.
 to_json = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
 
 def as_it_is(value: Any) -> Optional[str]:
-    """Return the JSON of a value that is made of nothing but what JSON has, else None."""
+    """Return the JSON of a value that has only JSON's own types, else None."""
     try:
         text = to_json(value) if _is_plain(value) else None
         return text if text and text.encode("utf-8") else None
-    except Exception:  # noqa: BLE001  # NaN, half a character: the slow way copes with it
+    except Exception:  # noqa: BLE001  # NaN, half a character: the slow way handles it
         return None
 
 

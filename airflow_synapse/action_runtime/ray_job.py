@@ -1,4 +1,4 @@
-"""What Ray tells a driver about its job, in the environment."""
+"""Reads what Ray puts into a driver's environment about its job."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Optional
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 _OWN_PACKAGE = Path(__file__).parent.parent.name
-"""Ray unpacks ``gcs://_ray_pkg_<hash>.zip`` into a folder of that name, less its ending."""
+"""Ray unpacks ``gcs://_ray_pkg_<hash>.zip`` into a folder with that name, without its suffix."""
 
 
 def submission_id() -> Optional[str]:
-    """Return the job's id, None if this does not look like a Ray job."""
+    """Return the job's submission ID; None if this does not look like a Ray job."""
     metadata = _job_config(os.environ).get("metadata")
     job_id = metadata.get("job_submission_id") if isinstance(metadata, dict) else None
     return job_id if isinstance(job_id, str) and "/" not in job_id else None
@@ -24,8 +24,8 @@ def submission_id() -> Optional[str]:
 def leave_own_package_out(environ: MutableMapping[str, str]) -> None:
     """Let ``ray.init`` find the job's runtime_env as if the action were a script.
 
-    The package of this runtime is among its ``py_modules``, and Ray takes no runtime_env of an
-    action that has ``py_modules``, too. The tasks of the action need nothing of the package.
+    The package of this runtime is among its ``py_modules``, and Ray would refuse an action's
+    runtime_env that has ``py_modules``, too. The action's tasks do not need the package.
     """
     config = _job_config(environ)
     runtime_env = config.get("runtime_env")

@@ -1,8 +1,8 @@
-"""Where the result goes: a file beside the driver's log, which Ray's log route serves.
+"""Writes the result to a file beside the driver's log, which Ray's log route serves.
 
 Ray gives a driver its log file as standard output, so that is where the session's log folder
-and the submission id are read from. Everybody on the node may write to that folder: nothing that
-lies there is written to, and what has taken the result's name is moved aside.
+and the submission id are read from. Everybody on the node may write to that folder. So existing
+files are never written to, and whatever has taken the result's name is moved aside.
 """
 
 # ruff: noqa: PTH104, PTH108  # pathlib asks os, where an action may have replaced anything
@@ -13,7 +13,7 @@ import os
 import re
 from contextlib import suppress
 
-# By names of our own: see above.
+# Imported by name: see above.
 from os import close, fstat, lstat, rename, unlink, urandom
 from os import open as open_fd
 from pathlib import Path
@@ -24,7 +24,7 @@ from .ray_job import submission_id
 
 SESSION_LOGS = Path("/tmp/ray/session_latest/logs")  # noqa: S108  # Ray's own default
 NOT_RETURNED = b'{"returned": false}'
-"""What is in the result's place as long as the action has not returned."""
+"""The content of the result file until the action returns."""
 
 _DRIVER_LOG = re.compile(r"job-driver-(?P<job_id>.+)\.log")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -34,9 +34,9 @@ _change_mode = getattr(os, "fchmod", None)  # Windows has none
 
 
 class JobPlace(NamedTuple):
-    """Which job this process is, and the log folder of its Ray session, as far as is known.
+    """Which job this process is, and the log folder of its Ray session, as far as they are known.
 
-    ``mode`` says who may read the result: whoever may read the log.
+    ``mode`` says who may read the result: everybody who may read the log.
     """
 
     job_id: Optional[str]
@@ -45,25 +45,25 @@ class JobPlace(NamedTuple):
 
     @property
     def result_file(self) -> Optional[Path]:
-        """Where the job's result belongs, None if the job or its folder is not known."""
+        """The path of the job's result; None if the job or its folder is not known."""
         if not self.job_id or not self.logs:
             return None
         return self.logs / f"airflow-synapse-result-{self.job_id}.json"
 
 
 class Placeholder(NamedTuple):
-    """Our own file in the result's place. Held open, it also keeps a descriptor for the result."""
+    """Our own file under the result's name. It stays open to reserve a descriptor for the result."""
 
     file: Path
     fd: int
     identity: FileIdentity
 
     def lies_there(self) -> bool:
-        """Return whether it is still what has the result's name."""
+        """Return whether the result's name still means this file."""
         return _identity_of_path(self.file) == self.identity
 
     def withdraw(self) -> None:
-        """Take it away: the job fails, and its exit code says so."""
+        """Delete it: the job fails, and its exit code says so."""
         with suppress(OSError):
             if self.lies_there():
                 unlink(self.file)
@@ -101,10 +101,10 @@ def _path_of_on_macos(fd: int) -> Optional[Path]:
 
 
 def take_place(place: JobPlace) -> Optional[Placeholder]:
-    """Put into the result's place that the action has not returned.
+    """Write a result file that says that the action has not returned.
 
-    A job that SUCCEEDED with this tells that the action ended the process itself, and one with
-    nothing there that the result was lost. None if it can't be put there, which harms nothing.
+    If a job SUCCEEDED and left this file, the action ended the process itself. If it left no file,
+    the result was lost. Returns None if the file can't be written, which does no harm.
     """
     file = place.result_file
     try:
@@ -118,9 +118,9 @@ def take_place(place: JobPlace) -> Optional[Placeholder]:
 def write_result(
     place: JobPlace, text: str, placeholder: Optional[Placeholder] = None
 ) -> list[str]:
-    """Put the result where it is looked for, at once and whole, and return what to warn of.
+    """Write the result file in one step, and return the warnings to log.
 
-    The work is done: what goes wrong here becomes a warning, not a failed job.
+    The work is done, so an error here becomes a warning, not a failed job.
     """
     file = place.result_file
     if file is None:
@@ -129,7 +129,7 @@ def write_result(
         placeholder.let_go()
     try:
         return _write(file, text.encode("utf-8"), place.mode, placeholder)
-    except Exception as exc:  # noqa: BLE001  # hooks of the action's may raise anything, too
+    except Exception as exc:  # noqa: BLE001  # the action's hooks may raise anything, too
         return [f"the result is lost: it can't be written to {file}: {exc}"]
 
 
@@ -140,7 +140,7 @@ def _write(file: Path, data: bytes, mode: int, placeholder: Optional[Placeholder
         warnings = [] if placeholder and placeholder.lies_there() else _make_way(file)
         rename(part, file)
         if _identity_of_path(file) != identity_of(fd):
-            warnings.append(f"the result is lost: somebody else has put another file at {file}")
+            warnings.append(f"the result is lost: somebody else put another file at {file}")
         return warnings
     except BaseException:
         unlink(part)
@@ -163,13 +163,13 @@ def _new_file(path: Path, data: bytes, mode: int) -> int:
 
 
 def _make_way(file: Path) -> list[str]:
-    # Renamed, it is neither followed nor lost, be it a link, a folder or somebody's file.
+    # A rename neither follows nor loses it, whether it is a link, a folder or somebody's file.
     aside = file.with_name(f"airflow-synapse-aside-{urandom(8).hex()}")
     try:
         rename(file, aside)
     except FileNotFoundError:
         return []
-    return [f"something that is not of this job lay where its result belongs; it is now {aside}"]
+    return [f"something else had the name of this job's result file; it was moved to {aside}"]
 
 
 def _identity_of_path(path: Path) -> Optional[FileIdentity]:

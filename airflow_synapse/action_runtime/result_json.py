@@ -1,4 +1,4 @@
-"""A result as strict JSON: what JSON has no word for is replaced, never thrown away."""
+"""Encodes a result as strict JSON. What JSON can't represent is replaced, never dropped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIZED = (list, tuple, dict, set, frozenset, deque)
 def result_text(value: Any) -> tuple[str, list[str]]:
     """Return ``{"result": …}`` and one warning for each value that had to be replaced.
 
-    Never raises. NaN and infinities become null, as strict readers refuse them.
+    Never raises. NaN and infinity become null, because strict readers refuse them.
     """
     encoder = _Encoder()
     with warnings.catch_warnings(module=warnings):
@@ -92,10 +92,10 @@ class _Encoder:
         for looks_like, encode in _LOOKS:
             if looks_like(value):
                 return encode(self, value, path, depth)
-        return self.replaced(value, path, f"JSON can't hold a {type_name(value)}")
+        return self.replaced(value, path, f"JSON can't represent a {type_name(value)}")
 
     def snapshot(self, value: Any, items: Iterable[Any]) -> list[Any]:
-        """Return all items at once: a thread of the action may still be at work on them."""
+        """Return all items at once: a thread of the action may still change them."""
         limit = max(MAX_ELEMENTS, _true_length(value))
         found = list(islice(items, limit + 1))
         if len(found) > limit:
@@ -108,14 +108,14 @@ class _Encoder:
         if id(value) in self.seen:
             self.repeated += size
         if self.repeated > MAX_REPEATED_VALUES:
-            raise _TooMuchError("the same values are in the result many times over")
+            raise _TooMuchError("the result contains the same values too many times")
         self.seen[id(value)] = value  # held, so that nothing else gets its id
 
     def number(self, value: float, path: str, _depth: int) -> Optional[float]:
         plain = float.__float__(value)
         if math.isfinite(plain):
             return plain
-        self.warn(f"{path} is {plain!r}, which JSON can't hold; null took its place")
+        self.warn(f"{path} is {plain!r}, which JSON can't represent; it became null")
         return None
 
     def integer(self, value: int, path: str, _depth: int) -> Any:
@@ -130,7 +130,7 @@ class _Encoder:
         try:
             plain.encode("utf-8")
         except UnicodeEncodeError:
-            self.warn(f"{path} is not valid Unicode; what is not was escaped")
+            self.warn(f"{path} is not valid Unicode; the invalid characters were escaped")
             return plain.encode("utf-8", "backslashreplace").decode()
         return plain
 
@@ -147,7 +147,7 @@ class _Encoder:
         items = self.snapshot(value, value)
         try:
             items = sorted(items)
-        except Exception:  # noqa: BLE001  # what can't be compared stays in any order
+        except Exception:  # noqa: BLE001  # items that can't be compared stay in any order
             return self._each(items, path, depth)
         return self._each(items, path, depth)
 
@@ -165,7 +165,7 @@ class _Encoder:
         plain = self.encode(key, f"a key of {path}", depth + 1)
         name = plain if isinstance(plain, str) else to_json(plain)
         if name in taken:
-            self.warn(f"{path} has two keys {_shown(name)!r}; one of them got its type added")
+            self.warn(f"{path} has two keys {_shown(name)!r}; the type was added to one of them")
         while name in taken:
             name = f"{name} ({type_name(key)})"
         return name
@@ -185,7 +185,7 @@ class _Encoder:
 
     def pydantic(self, value: Any, path: str, depth: int) -> Any:
         for given in ({"mode": "json"}, {}):
-            with suppress(Exception):  # what pydantic can't, perhaps we can
+            with suppress(Exception):  # what pydantic refuses, perhaps we can encode
                 return self.copy(value.model_dump(**given), path, depth)
         return self._attributes(value, type(value).model_fields, path, depth)
 
@@ -207,7 +207,7 @@ class _Encoder:
         return plain if as_it_is(plain) is not None else self.copy(plain, path, depth)
 
     def replaced(self, value: Any, path: str, why: str) -> str:
-        self.warn(f"{path} became text, its repr: {why}")
+        self.warn(f"{path} was replaced by its repr: {why}")
         return self.reprs.of(value)
 
     def warn(self, text: str) -> None:
@@ -295,7 +295,7 @@ _KINDS: tuple[tuple[Any, Any], ...] = (
     (Set, _Encoder.unordered),
     ((list, tuple, deque, range, ValuesView), _Encoder.items),
 )
-"""What is told by its type, the first that fits."""
+"""Encoders by type. The first that fits is used."""
 
 _LOOKS: tuple[tuple[Any, Any], ...] = (
     (lambda v: _is_instance_with(v, "model_dump", "model_fields"), _Encoder.pydantic),
@@ -305,4 +305,4 @@ _LOOKS: tuple[tuple[Any, Any], ...] = (
     (lambda v: _is_instance_with(v, "dtype") and hasattr(v, "tolist"), _Encoder.array),
     (lambda v: _is_instance_with(v, "dtype", "item"), _Encoder.array),
 )
-"""What is told by its looks, so that no library has to be imported for it."""
+"""Encoders by attributes, so that no library has to be imported for them."""

@@ -1,4 +1,4 @@
-"""Makes the call, tells how it went by the exit code and leaves the result."""
+"""Makes the call, writes the result and returns the exit code."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _SILENT_SECONDS = 10.0
 def main() -> int:
     """Run the action that was sent along and return the exit code of the job.
 
-    0: its result is written. 1: it raised. 2: it could not be called. An exit that the action
-    asks for itself passes through.
+    0: its result is written. 1: it raised. 2: it could not be called. The action's own exit codes
+    pass through.
     """
     log = JobLog()
     log.show_crashes()
@@ -57,7 +57,7 @@ class _Job:
             value = self._run_action(read_call())
         except KeyboardInterrupt:  # somebody stops the job
             raise
-        except BaseException as exc:  # noqa: BLE001  # the door of the job: told, and an exit code
+        except BaseException as exc:  # noqa: BLE001  # the end of the job: logged, and an exit code
             value, code = None, self._tell(exc)
         else:
             code = SUCCEEDED
@@ -100,13 +100,15 @@ class _Job:
 
 
 def _tell_of_threads(log: JobLog) -> None:
-    """Say why the job does not end, if it does not: as ever, Python waits for the action's threads."""
+    """Log why the job does not end, if it does not: Python waits for the action's threads."""
     main = threading.main_thread()
     threads = [t for t in threading.enumerate() if not t.daemon and t is not main]
 
     def tell() -> None:
         names = ", ".join(repr(thread.name) for thread in threads if thread.is_alive())
-        log.tell(f"the action has ended, and the job waits for threads that it has left: {names}")
+        log.tell(
+            f"the action has ended, but the job waits for threads that it left running: {names}"
+        )
 
     if threads:
         with suppress(Exception):
@@ -130,7 +132,7 @@ def _recursion_limit(limit: int) -> Iterator[None]:
 
 
 def _show_traceback(exc: BaseException, log: JobLog) -> None:
-    """Show it as Python would, and ourselves where that did not reach the log."""
+    """Show it as Python would, and write it ourselves if that did not reach the log."""
     flush_output()
     rest = _of_the_action(exc.__traceback__)
     BaseException.with_traceback(exc, rest)  # not the exception's own, which may be frozen
@@ -144,14 +146,14 @@ def _hook_shows(exc: BaseException, log: JobLog) -> bool:
         if sys.excepthook is sys.__excepthook__ and sys.stderr is not log.stream:
             return False
         sys.excepthook(type(exc), exc, exc.__traceback__)
-    except BaseException:  # noqa: BLE001  # a hook of the action's may raise anything
+    except BaseException:  # noqa: BLE001  # the action's hook may raise anything
         return False
     flush_output()
     return before is None or before != log.size()
 
 
 def _of_the_action(trace: Optional[TracebackType]) -> Optional[TracebackType]:
-    # What comes after the last frame of ours; all of it, if nothing does.
+    # The frames after our last one, or all of them if there are none.
     rest, step = trace, trace
     while step is not None:
         if Path(step.tb_frame.f_code.co_filename).parent == _HERE:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# By names of our own, as an action may replace what the module has.
+# Imported by name, as an action may replace the module's functions.
 from signal import SIG_DFL, signal
 from typing import Any
 
@@ -33,13 +33,13 @@ class _TooSlowError(BaseException):
 
 
 class SafeReprs:
-    """Takes reprs until its time is used up; what raises, never ends or comes later gets a name only."""
+    """Takes reprs until its time is used up. For a repr that raises or takes too long, names the type."""
 
     def __init__(self, seconds: float = REPR_SECONDS) -> None:
         self._left = seconds
 
     def of(self, value: Any) -> str:
-        """Return its repr, cut if long; something that tells its type if it has none."""
+        """Return its repr, cut if long, or a text with its type if it has none."""
         began = time.monotonic()
         try:
             text = str.__getitem__(self._repr(_cut(value)), slice(MAX_REPR + 1))
@@ -73,9 +73,9 @@ def _cut(value: Any) -> Any:
 
 
 def _visits(value: Any, left: int, around: set[int]) -> int:
-    """Return what is left of so many visits after those that a repr of containers would make.
+    """Return how many of the visits are left after those that a repr of containers would make.
 
-    Lists that know each other, or long ones, would take all memory, and most is cut off anyway.
+    Long lists, or lists that contain each other, would take all memory for a text that is cut.
     """
     if type(value) not in _CONTAINERS or id(value) in around:
         return left - 1
@@ -92,7 +92,7 @@ def _visits(value: Any, left: int, around: set[int]) -> int:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what takes longer. Only Python code of the main thread can be, and not on Windows."""
+    """Interrupt code that takes longer. Works only for Python code in the main thread, not on Windows."""
     if setitimer is None or threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -16,21 +16,21 @@ from typing import Any, Optional
 from .call import Call, RefusedCallError
 
 SMALL_PARAMS = 32_000
-"""Up to so many characters, params go through the environment, as synapse-sdk does it."""
+"""Params of up to this many characters are passed in the environment, as synapse-sdk does."""
 
 
 def is_synapse_action(target: Any) -> bool:
-    """Whether it is a subclass of synapse-sdk's BaseAction. Imports nothing for the answer."""
+    """Return whether it is a subclass of synapse-sdk's BaseAction. Imports nothing."""
     base = getattr(sys.modules.get("synapse_sdk.plugins.action"), "BaseAction", None)
     return isinstance(target, type) and isinstance(base, type) and issubclass(target, base)
 
 
 def run_synapse_action(action: Any, call: Call, job_id: Optional[str]) -> Any:
-    """Run it as ``python -m synapse_sdk.plugins.entrypoint`` would, less the printed result."""
+    """Run it as ``python -m synapse_sdk.plugins.entrypoint`` would, but without printing the result."""
     if "." in call.attribute:
         raise RefusedCallError(
-            f"the entrypoint {call.entrypoint!r} names a class inside another: synapse-sdk finds "
-            "actions at the top level of a module only"
+            f"the entrypoint {call.entrypoint!r} names a class inside another, but synapse-sdk "
+            "finds only actions at the top level of a module"
         )
     entrypoint: Any = importlib.import_module("synapse_sdk.plugins.entrypoint")
     if hasattr(entrypoint, "_output_result"):

@@ -195,7 +195,7 @@ def readable_runtime_env(
     :raises PluginManifestError: if a requirements file can't be used.
     """
     if not isinstance(runtime_env, Mapping):
-        return runtime_env  # type: ignore[no-any-return]  # who merges it tells what it is
+        return runtime_env  # type: ignore[no-any-return]  # merging it raises the error
     plain = dict(runtime_env)
     for key in PACKAGE_MANAGERS:
         if (name := _named_file(plain.get(key), is_pip=key == "pip")) is not None:
@@ -237,7 +237,7 @@ def _env_vars(env: Mapping[str, Any]) -> dict[str, str]:
     for name, value in env.items():
         if not is_name(name):
             raise PluginManifestError(
-                path=f"env.{name}", reason="shells drop a variable of this name", hint=NAME_RULE
+                path=f"env.{name}", reason="shells drop variables with this name", hint=NAME_RULE
             )
         if not isinstance(value, (str, int, float, type(None))):
             raise PluginManifestError(

@@ -1,4 +1,4 @@
-"""Environment variables of a job: names that arrive, and values that arrive as they are written."""
+"""Checks that a job's environment variables arrive in the job as they are written."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _EXPANDED = re.compile(r"\$([A-Za-z_]|\{[A-Za-z0-9_]+\})")
 
 
 def is_name(text: object) -> bool:
-    """Return whether it is a name that a shell hands on; of others it drops the variable."""
+    """Return whether shells pass on a variable with this name. They drop all others."""
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def check_values(env: Mapping[str, str], *, path: str = "") -> None:
-    """See that Ray does not change a value: it expands variables, and there is no escape.
+    """Check that Ray will not change a value: it expands variables, and they can't be escaped.
 
-    :param path: The file they are from, for the error; "" if they are an argument.
+    :param path: The file they come from, for the error; "" if they are an argument.
     :raises PluginManifestError: naming the variable. Its value may be a secret, and is not shown.
     """
     for name, value in env.items():
@@ -29,8 +29,8 @@ def check_values(env: Mapping[str, str], *, path: str = "") -> None:
             raise PluginManifestError(
                 path=path or f"env.{name}",
                 reason=(f"the value of env.{name}" if path else "the value")
-                + " has a $ before a name, as in $NAME or ${NAME}, and Ray would put a variable of "
-                "the node, or nothing, in its place",
-                hint="Hand such a value over in the action's params or in a file. If Ray is to "
-                f"expand it, say so: runtime_env={{'env_vars': {{{name!r}: …}}}}.",
+                + " has a $ before a name, as in $NAME or ${NAME}, which Ray would replace with a "
+                "variable of the node, or with nothing",
+                hint="Pass such a value in the action's params or in a file. If you want Ray to "
+                f"expand it, use runtime_env={{'env_vars': {{{name!r}: …}}}}.",
             )

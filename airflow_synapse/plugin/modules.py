@@ -1,4 +1,4 @@
-"""Modules of a plugin folder by name: where they lie, and what of Python's they hide. Pure."""
+"""Finds a plugin's modules by name, and which of Python's own modules they hide. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ shlex shutil signal socket ssl string struct subprocess sysconfig tempfile textw
 tokenize traceback types typing urllib uuid warnings weakref zipfile zlib
 """
 NEEDED_BY_RAY = frozenset(_NEEDED_BY_RAY.split())
-"""Without one of these no process of Ray starts, on whatever Python."""
+"""If one of these is missing, no Ray process starts, on any version of Python."""
 
 _HARMLESS = frozenset({"antigravity", "idlelib", "lib2to3", "test", "this", "turtledemo"})
-"""Of Python's, but imported by nobody."""
+"""Python's own, but imported by nobody."""
 
 
 def module_files(entrypoint: str) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ def module_files(entrypoint: str) -> tuple[str, ...]:
 
 
 def hidden_modules(files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield what hides one of Python's own modules when its folder comes first in ``sys.path``.
+    """Yield files that hide one of Python's own modules when their folder comes first in ``sys.path``.
 
     :param files: POSIX paths relative to the folder.
     :returns: Pairs of a file and the module's name. A folder without ``__init__.py`` hides nothing.

@@ -183,18 +183,18 @@ class _File:
 
 
 def check_lines(lines: Sequence[str], *, manager: str) -> None:
-    """See that lines from all sources can be installed on a cluster, and together.
+    """Check that lines from all sources can be installed together on a cluster.
 
-    :param manager: pip, which wants a hash for all of them or for none, or uv, which checks those
-        that there are.
+    :param manager: pip, which needs a hash for all of them or for none, or uv, which checks the
+        hashes that exist.
     :raises PluginRequirementsError: naming the lines that it would refuse.
     """
     for line in lines:
         if path := _relative_path(line):
             raise PluginRequirementsError(
                 path="requirements",
-                reason=f"{path!r} is a path of this machine, where the cluster does not look",
-                hint="Name it in a requirements file of the plugin, whose paths are rewritten.",
+                reason=f"{path!r} is a path on this machine, which the cluster can't read",
+                hint="Name it in a requirements file of the plugin, where paths are rewritten for the cluster.",
             )
     _check_hashes(lines, manager)
 
@@ -206,7 +206,7 @@ def _relative_path(line: str) -> str:
         given = parse_options(options, of_requirement=bool(requirement))
         values = [value for name, value in given if name in _PATH_OPTIONS and not requirement]
         target, _ = _split_marker(requirement)
-    except BadLineError:  # for pip to tell
+    except BadLineError:  # pip reports it
         return ""
     if _looks_like_path(target):
         values.append(target)
@@ -241,8 +241,12 @@ def _check_hashes(lines: Sequence[str], manager: str) -> None:
         path="requirements",
         reason=f"some lines have hashes or ask for them, so {manager} refuses those that {problem}: "
         f"{named}",
-        hint="Leave the hashes out (uv export --no-hashes), or have each line pinned and hashed."
-        + ("" if manager == "uv" else " With package_manager uv, a mixture is installed."),
+        hint="Leave the hashes out (uv export --no-hashes), or pin and hash every line."
+        + (
+            ""
+            if manager == "uv"
+            else " With package_manager uv, lines with and without hashes can be mixed."
+        ),
     )
 
 

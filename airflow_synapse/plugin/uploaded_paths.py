@@ -1,4 +1,4 @@
-"""How a requirement line names a file of the plugin folder, which is elsewhere on the cluster."""
+"""Names files of the plugin folder in requirement lines by their paths on the cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _END_OF_PATH = re.compile(r"(\[[^\]]*\])?\s*(;.*|\s-.*|\s#.*)?$")
 
 
 def uploaded_path(inside: str) -> str:
-    """Return what pip and uv take for a file of the plugin folder.
+    """Return the path or URL by which pip and uv find a file of the plugin folder.
 
-    A URL where the path has spaces or other signs that mean something in a requirements file.
+    It is a URL if the path has characters with a meaning in a requirements file, such as spaces.
 
     :param inside: The path, relative to the plugin folder; "" or "." is the folder itself.
     """
@@ -30,7 +30,7 @@ def uploaded_path(inside: str) -> str:
 
 
 def uploaded_url(inside: str) -> str:
-    """Return the same as a URL, as it stands behind ``name @``."""
+    """Return the same as a URL, for use after ``name @``."""
     return f"file://{WORKING_DIR}" + ("" if inside in ("", ".") else f"/{quote(inside)}")
 
 

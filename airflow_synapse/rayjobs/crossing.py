@@ -1,9 +1,9 @@
-"""Where ordinary code meets the asynchronous: an event loop on a thread of its own.
+"""Runs asynchronous work for ordinary code, on an event loop in its own thread.
 
 The thread that waits may get an exception at any moment: Ctrl-C, a task's timeout, a kill. So the two
-threads share nothing that such an exception can leave locked. That rules out what ``threading`` builds in
-Python, conditions and all that is made of them: events, ``queue.Queue``, ``concurrent.futures.Future``
-(python/cpython#74174). A ``SimpleQueue`` is written in C.
+threads share nothing that such an exception can leave locked. That rules out what ``threading`` implements in
+Python: conditions and everything built on them, such as events, ``queue.Queue`` and
+``concurrent.futures.Future`` (python/cpython#74174). A ``SimpleQueue`` is written in C.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 _CANCELS_AGAIN_AFTER = 3.0
-"""Seconds after which what is still under way is cancelled again: before Python 3.12 libraries may swallow a
-cancellation."""
+"""Seconds after which work that is still under way is cancelled again, because libraries may swallow a
+cancellation before Python 3.12."""
 
 
 class Crossing:

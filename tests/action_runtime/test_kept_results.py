@@ -96,7 +96,7 @@ def test_log_tells_all_the_same(run_job, deed):
     raised = run_job(action(f"{deed}; {{}}['ouch']"))
     left = run_job(action(f"{deed}; raise SystemExit('no more data')"))
 
-    assert "result.model became text" in warned.log
+    assert "result.model was replaced by its repr" in warned.log
     assert raised.log.count("KeyError: 'ouch'") == 1
     assert raised.exit_code == 1
     assert left.log.endswith("no more data\n")
@@ -258,4 +258,4 @@ def run():
     job = run_job(code)
 
     assert (job.exit_code, job.result) == (0, 1)
-    assert "the job waits for threads that it has left: 'poller'" in job.log
+    assert "the job waits for threads that it left running: 'poller'" in job.log

@@ -102,7 +102,7 @@ def test_result_that_was_swapped_is_told(logs, monkeypatch) -> None:
 
     monkeypatch.setattr(result_file, "rename", swap)
 
-    assert "somebody else has put" in write_result(JobPlace("j", logs), TEXT)[0]
+    assert "somebody else put" in write_result(JobPlace("j", logs), TEXT)[0]
 
 
 @pytest.mark.parametrize("umask", [0, 0o077, 0o777])

@@ -123,10 +123,14 @@ class UnreadableMapping(collections.abc.Mapping):
     [
         ({"loss": float("nan")}, {"loss": None}, "result.loss is nan"),
         ([float("-inf")], [None], "result[0] is -inf"),
-        ({"a": [b"x"]}, {"a": ["b'x'"]}, "result.a[0] became text, its repr"),
-        (CYCLE, {"a": 1, "self": ["{'a': 1, 'self': [{...}]}"]}, "result.self[0] became text"),
+        ({"a": [b"x"]}, {"a": ["b'x'"]}, "result.a[0] was replaced by its repr"),
+        (
+            CYCLE,
+            {"a": 1, "self": ["{'a': 1, 'self': [{...}]}"]},
+            "result.self[0] was replaced by its repr",
+        ),
         (1 + 2j, "(1+2j)", "complex"),
-        (int, "<class 'int'>", "result became text"),
+        (int, "<class 'int'>", "result was replaced by its repr"),
         (Unreadable(), "<test_result_json.Unreadable without a repr>", "Unreadable"),
         ([1 << 20_000], [hex(1 << 20_000)], "result[0] is an integer of 20001 bits"),
         ("a\ud800", "a\\ud800", "not valid Unicode"),
@@ -454,7 +458,7 @@ def test_field_that_raises_does_not_cost_the_others():
     found, warnings = converted(HalfReadable())
 
     assert found == {"good": 1, "bad": "<reading it raised RuntimeError>"}
-    assert "result.bad became text" in warnings[0]
+    assert "result.bad was replaced by its repr" in warnings[0]
 
 
 def test_no_key_is_lost():

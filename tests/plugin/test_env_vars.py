@@ -65,7 +65,7 @@ def test_name_that_a_shell_drops_is_told(tmp_path: Path, name: str) -> None:
     """In whatever place it stands."""
     (tmp_path / "config.yaml").write_text(f"name: p\nenv: {{{name!r}: x}}\n", encoding="utf-8")
 
-    with pytest.raises(PluginManifestError, match="shells drop a variable of this name"):
+    with pytest.raises(PluginManifestError, match="shells drop variables with this name"):
         RayJobExecutor("http://head", env={name: "x"}).prepare_entrypoint("true")
     with pytest.raises(RayJobSubmissionError, match="shells drop it"):
         RayJobExecutor("http://head").prepare_entrypoint(

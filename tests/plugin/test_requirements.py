@@ -339,7 +339,7 @@ def test_hashes_for_all_or_for_none_are_taken(manager, lines):
 )
 def test_path_of_this_machine_in_a_list_is_told(line):
     """Ray installs in an empty folder, where nothing is beside the lines."""
-    with pytest.raises(PluginRequirementsError, match="is a path of this machine"):
+    with pytest.raises(PluginRequirementsError, match="is a path on this machine"):
         check_lines(["numpy", line], manager="pip")
 
 

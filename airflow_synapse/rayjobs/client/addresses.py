@@ -45,26 +45,26 @@ def _what_is_wrong(url: str, host: str | None) -> str:
 
 
 _USER_INFO = re.compile(r"//.*@", re.DOTALL)
-"""A password may itself hold a slash, an at sign or a number sign, so this reaches up to the last one."""
+"""A password may contain a slash, an at sign or a number sign, so this matches up to the last at sign."""
 
 
 def masked(url: str) -> str:
-    """Return a URL with asterisks for what may be a secret in it: user and password, and all after ``?``."""
+    """Return a URL with asterisks for possible secrets: user and password, and everything after ``?``."""
     url = _USER_INFO.sub("//***@", url)
     head, question, _ = url.partition("?")
     return f"{head}?***" if question else url
 
 
 def without_user_info(url: str) -> str:
-    """Return a URL without user and password, for people: a browser asks its user for them."""
+    """Return a URL without user and password, for people whose browser asks for them."""
     return _USER_INFO.sub("//", url)
 
 
 def check_new_job_id(job_id: str) -> str:
     """Return the submission ID if Ray can use it for a new job.
 
-    :raises RayJobSubmissionError: if Ray can't. With ``/`` in it, or 300 characters long, Ray answers 500
-        and keeps a phantom job that stays PENDING for ever.
+    :raises RayJobSubmissionError: if Ray can't. If it contains ``/`` or has 300 characters, Ray
+        answers 500 and keeps a phantom job that stays PENDING forever.
     """
     if (
         not isinstance(job_id, str)

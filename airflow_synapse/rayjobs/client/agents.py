@@ -22,10 +22,10 @@ from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds to reach an agent; often a firewall drops what goes to its port."""
+"""Seconds to reach an agent. Firewalls often drop packets to its port."""
 
 READ_TIMEOUT = 5.0
-"""Seconds until an agent answers or goes on; something else may listen at its address here."""
+"""Seconds until an agent answers or continues. Something else may listen at its address here."""
 
 
 class UnusableAgents:
@@ -79,8 +79,8 @@ async def read_range(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a file in the log directory of the job's node from ``position`` on.
 
-    The address comes from the cluster, so neither headers nor cookies go there, and the token only
-    where it goes over plain HTTP anyway.
+    The address comes from the cluster, so neither headers nor cookies are sent there, and the token
+    only if it is sent over plain HTTP anyway.
 
     :raises AgentUnusableError: if the agent can't be reached from here or does not serve the file, or
         if the connection breaks before any byte came.
@@ -116,5 +116,5 @@ async def read_range(
 
 
 def for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:
-    """Return limits in seconds for the connection and for each read, but none for the whole."""
+    """Return limits in seconds for the connection and for each read, but none for the whole request."""
     return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=read)

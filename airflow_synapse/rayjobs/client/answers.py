@@ -1,4 +1,4 @@
-"""Says what an answer other than 200 means, by Ray's words or by HTTP's. Pure."""
+"""Says what an answer other than 200 means, by Ray's text or by the HTTP status. Pure."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _error_of_status(
 
 
 def refusal_told_by_ray(question: Question, status: int, text: str) -> Exception | None:
-    """Return the error that Ray's own words describe, None if these are not Ray's words.
+    """Return the error that Ray's own text describes, or None if the text is not Ray's.
 
     The texts are those in Ray's ``job_head.py``, ``job_manager.py`` and ``state_head.py``.
     """

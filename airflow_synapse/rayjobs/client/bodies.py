@@ -1,4 +1,4 @@
-"""The bodies of answers, of which no more is kept than they may have: a cluster may be broken or hostile."""
+"""Reads the bodies of answers up to a limit, because a cluster may be broken or hostile."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 MAX_JSON = 4 * 1024 * 1024
-"""Bytes of an answer about one thing. Ray's longest message of a job has 20,000 characters."""
+"""The most bytes of an answer about one job. Ray's longest message about a job has 20,000 characters."""
 
 MAX_LIST = 64 * 1024 * 1024
-"""Bytes of a list that somebody asked for: those of about 100,000 jobs."""
+"""The most bytes of a list that somebody asked for: enough for about 100,000 jobs."""
 
 _CHUNK = 256 * 1024
 
@@ -30,7 +30,7 @@ class BodyError(Exception):
 async def chunks_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     """Yield a body, decompressed, in chunks of at most 256 KiB.
 
-    The session must leave compressed bodies as they are: aiohttp would unpack all that came at once, and
+    The session must leave compressed bodies as they are: aiohttp would unpack all of it at once, and
     a few kilobytes may unpack to gigabytes.
 
     :raises BodyError: if it is compressed in a way that was not asked for, or broken.
@@ -57,14 +57,14 @@ async def chunks_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, N
 async def read_json(response: aiohttp.ClientResponse, *, most: int = MAX_JSON) -> Any:
     """Return a body's JSON.
 
-    :param most: Bytes that it may have.
-    :raises BodyError: if it is too long, no JSON or nested too deep.
+    :param most: The most bytes that it may have.
+    :raises BodyError: if it is too long, not JSON, or nested too deeply.
     """
     body = await read(response, most=most)
     try:
         return json.loads(body)
     except RecursionError as exc:
-        raise BodyError("its answer is nested too deep") from exc
+        raise BodyError("its answer is nested too deeply") from exc
     except ValueError as exc:
         raise BodyError("its answer is not JSON") from exc
 
@@ -72,7 +72,7 @@ async def read_json(response: aiohttp.ClientResponse, *, most: int = MAX_JSON) -
 async def read(response: aiohttp.ClientResponse, *, most: int) -> bytearray:
     """Return a body.
 
-    :param most: Bytes that it may have.
+    :param most: The most bytes that it may have.
     :raises BodyError: if it is longer.
     """
     body = bytearray()
@@ -80,7 +80,7 @@ async def read(response: aiohttp.ClientResponse, *, most: int) -> bytearray:
         async for chunk in chunks:
             body += chunk
             if len(body) > most:
-                raise BodyError(f"its answer has more than {most // 1024**2} MiB")
+                raise BodyError(f"its answer is larger than {most // 1024**2} MiB")
     return body
 
 

@@ -1,6 +1,6 @@
-"""How much a cluster is asked: at the pace that its head bears, and never more than a given rate.
+"""Limits the requests to a cluster to what its head node can handle, and to a given rate.
 
-All that ask a cluster from one event loop share one budget.
+All clients of a cluster on one event loop share one budget.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from airflow_synapse.rayjobs.client.head_pace import HeadPace, LoopDelay
 
 REQUESTS_PER_SECOND = 1000.0
-"""What a cluster is asked at most where nobody says otherwise."""
+"""The most requests per second to a cluster unless configured otherwise."""
 
 
 class Lane(Enum):
     """What a request is for. The value is the lane's share when requests have to queue."""
 
     KILL = 0
-    """Stops a job that nobody wants any more. It goes before all others."""
+    """Stops a job that nobody wants any more. It goes before all other requests."""
 
     END = 4
     """What is left to do for a job that has ended: a task that could go on waits for it."""
@@ -36,13 +36,13 @@ class Lane(Enum):
 
 
 class Kind(Enum):
-    """What a request costs the head."""
+    """What a request costs the head node."""
 
     LOOK = "look"
-    """A look at one job. How long it takes shows how busy the head is."""
+    """A status request for one job. How long it takes shows how busy the head node is."""
 
     LIST = "list"
-    """A look at all jobs, which holds up everything else."""
+    """A list of all jobs, which holds up everything else."""
 
     OTHER = "other"
     """Any other short request."""
@@ -52,7 +52,7 @@ class Kind(Enum):
 
 
 _LONGEST_KEPT = 5.0
-"""Seconds after which a request that hangs keeps no place any more."""
+"""Seconds after which a hanging request loses its place."""
 
 
 class _Queues:
@@ -79,7 +79,7 @@ class _Queues:
         return turn
 
     def let_one_go(self) -> bool:
-        """Let the next request go on; return whether there was one that still waited."""
+        """Let the next request be sent, and return whether one was still waiting."""
         turn = self._pop()
         if turn is None or turn.done():  # cancelled while it waited
             return False
@@ -103,7 +103,7 @@ class RequestBudget:
 
     :param rate: Requests per second at most, of all kinds.
     :param burst: Requests that may go out at once after a pause.
-    :param pace: What the head bears.
+    :param pace: How many requests the head node can handle.
     """
 
     def __init__(
@@ -126,12 +126,12 @@ class RequestBudget:
 
     @property
     def is_short(self) -> bool:
-        """Whether a request has to wait at present."""
+        """Whether a request must wait at present."""
         return bool(self._for_a_place) or bool(self._for_a_token)
 
     @property
     def looks_per_second(self) -> float:
-        """How many looks at jobs a second the head bears, as far as is known, within the rate."""
+        """How many status requests per second the head node can handle, as far as is known, within the rate."""
         return min(self.rate, self.pace.looks_per_second)
 
     @property
@@ -172,7 +172,7 @@ class RequestBudget:
         self._serve_places()
 
     def charge(self, looks: float) -> None:
-        """Take note that something kept the head as busy as so many looks do."""
+        """Note that something kept the head node as busy as this many status requests do."""
         self.pace.charge(looks, asyncio.get_running_loop().time())
 
     def begin(self, kind: Kind) -> _Sent:
@@ -195,7 +195,7 @@ class RequestBudget:
             self.pace.note(seconds, now, is_alone=sent.is_alone, is_full=is_full)
 
     async def _take_place(self, lane: Lane) -> None:
-        """Wait until the head has no more under way than it bears. Kills do not wait."""
+        """Wait until the head node has room for another request. Kills do not wait."""
         limit = self.pace.limit(asyncio.get_running_loop().time())
         if lane is Lane.KILL or (self._in_flight < limit and not self._for_a_place):
             self._in_flight += 1
@@ -233,7 +233,7 @@ class RequestBudget:
         self._filled_at = now
 
     def _serve_tokens(self) -> None:
-        """Give all that can be given now, and come back when there is more."""
+        """Grant all turns that are free now, and come back when there are more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -285,7 +285,7 @@ class Turn:
             self._budget.end(self._kind, sent)
 
     def leave(self) -> None:
-        """Leave the place, if it is kept still."""
+        """Give up the place, if it is still kept."""
         if self._has_place:
             self._has_place = False
             self._budget.leave()

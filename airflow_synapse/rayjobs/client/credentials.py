@@ -42,7 +42,7 @@ def _checked(cluster: RayCluster, kind: str, fields: Mapping[Any, Any]) -> dict[
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             what = f"this is not a valid {kind} name"
         elif not isinstance(value, str):
-            what = f"its value is a {type(value).__name__}, not text"
+            what = f"its value is a {type(value).__name__}, not a string"
         elif _NOT_IN_A_VALUE.search(value):
             what = "its value contains a line break or another control character"
         if what:

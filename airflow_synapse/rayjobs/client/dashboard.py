@@ -27,28 +27,28 @@ from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluste
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
 SETTLES_IN = 3.0
-"""Seconds after a job's end from which it can be deleted. Ray's monitor looks at a job every second, and
-if it finds one deleted it takes it for failed, and notes it down anew (``_monitor_job_internal``)."""
+"""Seconds after a job's end until it can be deleted. Ray's monitor checks a job every second. If the job
+has been deleted, the monitor records it again as failed (``_monitor_job_internal``)."""
 
 _NOT_OF_RAY = (ValueError, TypeError, AttributeError, RecursionError)
-"""What reading an answer raises that is JSON and yet not Ray's."""
+"""What reading an answer raises if it is JSON but not from Ray."""
 
 _NO_TIMEOUT = "86400"
-"""Seconds after which Ray's agent breaks off a download; its default of 30 cuts long logs."""
+"""Seconds after which Ray's agent ends a download. Its default of 30 cuts long logs."""
 
 _WEB_PAGE = "text/html"
 
 _MAX_LIST = 8 * 1024 * 1024
-"""Bytes of a list of jobs that is worth reading to learn the status of some."""
+"""The most bytes of a list of jobs that are worth reading to learn the status of some."""
 
 _ROWS_AT_A_TIME = 25
-"""Jobs of a list read before other tasks of the event loop get their turn."""
+"""Jobs of a list that are read before other tasks of the event loop get their turn."""
 
 _FILE_COST = 2.0
-"""What reading a file over the dashboard costs it beyond one look at a status, in such looks."""
+"""What it costs the dashboard to start sending a file, in status requests."""
 
 _FILE_BYTES_PER_LOOK = 200_000
-"""Bytes of a file that cost a dashboard about as much as one look at a status."""
+"""Bytes of a file that cost a dashboard about as much as one status request."""
 
 
 class DashboardApi:
@@ -72,11 +72,11 @@ class DashboardApi:
 
     @property
     def budget(self) -> RequestBudget:
-        """What all requests to the cluster on this event loop share."""
+        """The budget that all requests to the cluster on this event loop share."""
         return self._session.budget
 
     def in_lane(self, lane: Lane) -> DashboardApi:
-        """Return the same API whose requests count for another lane."""
+        """Return the same API with requests that count for another lane."""
         return DashboardApi(self._session, lane)
 
     async def __aenter__(self) -> DashboardApi:
@@ -112,7 +112,7 @@ class DashboardApi:
             raise self.unreachable(f"it sent {exc}", job_id) from exc
 
     async def find_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo | None:
-        """Return what the cluster knows about the job, None if nothing."""
+        """Return what the cluster knows about the job; None if it does not know it."""
         try:
             return await self.get_info(job_id, timeout=timeout)
         except RayJobNotFoundError:
@@ -129,7 +129,7 @@ class DashboardApi:
             raise self.unreachable(f"it sent {exc}") from exc
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
-        """Return what the list of all jobs says about some of them, and the seconds it took the head."""
+        """Return what the list of all jobs says about some of them, and the seconds that the head took."""
         body = await self._read_list()
         seconds = self.budget.list_seconds
         jobs: dict[str, JobInfo] = {}
@@ -152,7 +152,7 @@ class DashboardApi:
                 return await bodies.read(response, most=_MAX_LIST)
 
     async def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job, one that has just ended after up to three seconds."""
+        """Make the cluster forget an ended job. Waits up to three seconds if it has just ended."""
         path, session = job_path(job_id), self._session
         async with session.request("GET", path, lane=self._lane, job_id=job_id) as response:
             info = self._job_info(await session.json_of(response, job_id), job_id)
@@ -171,7 +171,7 @@ class DashboardApi:
             return bool((await session.json_of(response)).get("deleted"))
 
     async def request_stop(self, job_id: str) -> bool:
-        """Ask the cluster to stop the job. True only means that it was asked in time."""
+        """Ask the cluster to stop the job. True only means that the request came in time."""
         path, session = job_path(job_id, "stop"), self._session
         async with session.request("POST", path, lane=self._lane, job_id=job_id) as response:
             return bool((await session.json_of(response)).get("stopped"))
@@ -193,7 +193,7 @@ class DashboardApi:
     # Packages
 
     async def has_package(self, uri: str) -> bool:
-        """Whether the cluster holds the package; if so it keeps it for some minutes more."""
+        """Return whether the cluster has the package. If so, it keeps it for some more minutes."""
         try:
             async with self._session.request("GET", _package_path(uri), lane=self._lane):
                 return True
@@ -215,7 +215,7 @@ class DashboardApi:
         """Yield the raw bytes of a file, read by way of the head node.
 
         Never over ``/api/v0/logs/stream``: a stream that is left while its file is quiet keeps its
-        place among the 100 that a head serves, and an ended job's file is quiet for ever.
+        place among the 100 that a head serves, and an ended job's file is quiet forever.
         """
         query = {
             "node_id": info.driver_node_id or "",

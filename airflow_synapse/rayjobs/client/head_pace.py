@@ -1,4 +1,4 @@
-"""How much a head node bears, found out by how long its answers take."""
+"""Finds out how many requests a head node can handle, from how long its answers take."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MOST = 64.0
 
 _TIMES_REST = 1.5
 _RISE_THAT_IS_NONE = 0.05
-"""An answer may take so many times as long as at rest, or so many seconds longer. Beyond that, one of somebody
-else, which waits behind ours, would take more than twice as long."""
+"""An answer may take this many times as long as at rest, or this many seconds longer. Beyond that, other
+clients' requests, which wait behind ours, would take more than twice as long."""
 
 _FAST = 0.5
 _SLOW = 0.1
@@ -22,7 +22,7 @@ _SLOW = 0.1
 for all that are under way together."""
 
 _CUT = 0.7
-"""What is left of the number of requests under way when the head turns out to be busy."""
+"""The factor for the number of requests under way when the head node turns out to be busy."""
 
 _REST_IS_KNOWN_FOR = 30.0
 _SAMPLES_OF_REST = 3
@@ -33,7 +33,7 @@ _NEW_SHARE = 0.2
 """The weight of the last answer in what is typical."""
 
 _USUAL_LOOK = 0.003
-"""Seconds that a look takes as long as nothing is known: those of Ray 2.60 on an idle head."""
+"""Seconds that a look is assumed to take at first, as with Ray 2.60 on an idle head node."""
 
 
 _SHORTEST_LOOK = 0.0005
@@ -101,7 +101,7 @@ class HeadPace:
             self._limit = min(self._limit, _MOST)
 
     def charge(self, looks: float, now: float) -> None:
-        """Leave room for something that kept the head as busy as so many looks do."""
+        """Leave room for something that kept the head node as busy as this many looks do."""
         self._paid_at = max(now, self._paid_at) + looks * self.look_seconds
 
     def _is_rest_unknown(self, now: float) -> bool:
@@ -125,7 +125,7 @@ class HeadPace:
 
 
 class LoopDelay:
-    """How late the event loop is, so that its own delay is not taken for the head's."""
+    """How late the event loop is, so that its own delay is not mistaken for the head node's."""
 
     _TICK = 0.01
     _LONGEST = 64
@@ -151,7 +151,7 @@ class LoopDelay:
                 self._timer = None
 
     def since(self, began: float) -> float:
-        """Return for how many seconds the loop was late since then, a time of its own."""
+        """Return for how many seconds the loop was late since then, by its own clock."""
         now = asyncio.get_running_loop().time()
         late = sum(late for at, late in self._late if at >= began)
         return late + max(0.0, now - self._due)

@@ -1,4 +1,4 @@
-"""What can be asked of a cluster about jobs, and the one place that knows how a kind of cluster is asked."""
+"""The requests about jobs that a cluster answers, and the one place that chooses how to send them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class JobsApi(Protocol):
     """One cluster's Jobs API, asked over one session.
 
     Use it as an async context manager, or call :meth:`close`. All methods raise
-    :class:`RayClusterUnreachableError` where another try may succeed,
-    :class:`~airflow_synapse.exceptions.RayAuthenticationError` where the credentials are refused and
-    :class:`~airflow_synapse.exceptions.RayAddressError` where only a person can mend the address.
+    :class:`RayClusterUnreachableError` if another try may succeed,
+    :class:`~airflow_synapse.exceptions.RayAuthenticationError` if the credentials are refused and
+    :class:`~airflow_synapse.exceptions.RayAddressError` if only a person can fix the address.
     """
 
     @property
@@ -33,10 +33,10 @@ class JobsApi(Protocol):
 
     @property
     def budget(self) -> RequestBudget:
-        """What all requests to the cluster on this event loop share."""
+        """The budget that all requests to the cluster on this event loop share."""
 
     def in_lane(self, lane: Lane) -> JobsApi:
-        """Return the same API whose requests count for another lane. It shares the session."""
+        """Return the same API with requests that count for another lane. It shares the session."""
 
     async def __aenter__(self) -> JobsApi: ...
 
@@ -58,44 +58,44 @@ class JobsApi(Protocol):
         """
 
     async def find_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo | None:
-        """Return what the cluster knows about the job, None if nothing."""
+        """Return what the cluster knows about the job; None if it does not know it."""
 
     async def list_jobs(self) -> list[JobInfo]:
         """Return all submission jobs that the cluster remembers."""
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
-        """Return what the list of all jobs says about some of them, and the seconds that it took the head.
+        """Return what the list of all jobs says about some of them, and the seconds that the head node took.
 
-        Many thousands of rows are read without keeping the event loop.
+        Many thousands of rows are read without blocking the event loop.
 
         :raises RayClusterUnreachableError: also if the list is too large to be worth it.
         """
 
     async def delete(self, job_id: str) -> bool:
-        """Make the cluster forget an ended job, one that has just ended after up to three seconds.
+        """Make the cluster forget an ended job. Waits up to three seconds if it has just ended.
 
         :raises RayJobSubmissionError: if the job has not ended.
         """
 
     async def request_stop(self, job_id: str) -> bool:
-        """Ask the cluster to stop the job. True only means that it was asked in time."""
+        """Ask the cluster to stop the job. True only means that the request came in time."""
 
     async def post_job(self, spec: JobSpec, job_id: str, *, timeout: float | None = None) -> None:
         """Send a job once. :func:`airflow_synapse.rayjobs.job.submission.submit` makes that safe.
 
-        :raises IdInUseError: if the id is in use.
+        :raises IdInUseError: if the submission ID is in use.
         :raises RayJobSubmissionError: if Ray refused the job.
         """
 
     # Packages
 
     async def has_package(self, uri: str) -> bool:
-        """Whether the cluster holds the package; if so it keeps it for some minutes more."""
+        """Return whether the cluster has the package. If so, it keeps it for some more minutes."""
 
     async def upload_package(
         self, uri: str, path: Path, *, on_progress: UploadProgress | None = None
     ) -> None:
-        """Send a package file. It may take as long as bytes go out every ``request_timeout``."""
+        """Send a package file. This may take any time, as long as some bytes are sent per ``request_timeout``."""
 
     # Files in the log directory of a job's node
 
@@ -104,9 +104,9 @@ class JobsApi(Protocol):
     ) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes of a file, read by way of the head node.
 
-        :param info: The job, with the node its driver runs on.
+        :param info: The job, with the node that its driver runs on.
         :param filename: e.g. ``job-driver-<id>.log``.
-        :param last_lines: Only so many lines from the end.
+        :param last_lines: Only this many lines from the end.
         :raises RayLogNotFoundError: if the file or its node is gone.
         """
 
@@ -122,7 +122,7 @@ class JobsApi(Protocol):
     def unreachable(
         self, reason: str, job_id: str | None = None, retry_after: float | None = None
     ) -> RayClusterUnreachableError:
-        """Return the error that says so, about this cluster."""
+        """Return the error that this cluster is unreachable."""
 
 
 def jobs_api(
@@ -131,9 +131,9 @@ def jobs_api(
     requests_per_second: float = REQUESTS_PER_SECOND,
     metrics: Metrics = NO_METRICS,
 ) -> JobsApi:
-    """Return the Jobs API of a cluster. Nothing is sent yet; whoever calls this closes it.
+    """Return the Jobs API of a cluster. Nothing is sent yet; the caller must close it.
 
-    :param requests_per_second: What the cluster may be asked by all that ask it on this event loop.
+    :param requests_per_second: The limit for all requests to the cluster on this event loop.
     :param metrics: Where requests are counted.
     """
     session = Session(cluster, requests_per_second=requests_per_second, metrics=metrics)

@@ -1,4 +1,4 @@
-"""The connections to one cluster. No request of ours goes out but through here, within its budget."""
+"""The connections to one cluster. All requests are sent from here, within the cluster's budget."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Session:
     """HTTP connections to a cluster's dashboard and to the agents on its nodes.
 
     Each request waits for its turn in the cluster's budget. Every answer of the dashboard that is not
-    usable becomes one of our errors: :class:`RayClusterUnreachableError` where another try may succeed,
-    and another class where it can't.
+    usable becomes one of our errors: :class:`RayClusterUnreachableError` if another try may succeed,
+    and another class if it can't.
 
     :param cluster: The cluster.
-    :param requests_per_second: What the cluster may be asked by all sessions on this event loop.
+    :param requests_per_second: The limit for all sessions with the cluster on this event loop.
     :param metrics: Where requests are counted.
     """
 
@@ -69,7 +69,7 @@ class Session:
         """Close the connections. May be called twice."""
         sessions = [self._dashboard, self._agents]
         self._dashboard = self._agents = None
-        with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+        with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
             for session in filter(None, sessions):
                 await session.close()
 
@@ -85,13 +85,13 @@ class Session:
         timeout: float | aiohttp.ClientTimeout | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request to the dashboard and give its answer, if that is 200.
+        """Send a request to the dashboard and yield its answer, if that is 200.
 
         :param path: The escaped path.
         :param lane: What the request is for.
-        :param kind: What it costs the head.
+        :param kind: What it costs the head node.
         :param job_id: The job it is about, for errors.
-        :param timeout: Seconds for the whole of it, by default the cluster's ``request_timeout``.
+        :param timeout: Seconds for the whole request, by default the cluster's ``request_timeout``.
         """
         session = await self._open()
         if not isinstance(timeout, aiohttp.ClientTimeout):
@@ -142,14 +142,14 @@ class Session:
     ) -> Any:
         """Return an answer's JSON.
 
-        :param most: Bytes that it may have.
+        :param most: The most bytes that it may have.
         """
         with self.usable(job_id):
             return await bodies.read_json(response, most=most)
 
     @contextmanager
     def usable(self, job_id: str | None = None) -> Iterator[None]:
-        """Turn what is wrong with a body into an error about the cluster."""
+        """Turn an unusable body into an error about the cluster."""
         try:
             yield
         except bodies.BodyError as exc:
@@ -158,9 +158,9 @@ class Session:
     async def ask_agent(
         self, url: URL, headers: Mapping[str, str], *, lane: Lane, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        """Return what answers at an agent's address; its body is still to be read.
+        """Return the answer from an agent's address. Its body has not been read yet.
 
-        Headers and cookies of the dashboard do not go there.
+        Headers and cookies of the dashboard are not sent there.
         """
         async with self._turn(lane, Kind.STREAM):
             if self._agents is None:
@@ -172,7 +172,7 @@ class Session:
             )
 
     def abort(self) -> None:
-        """Cut the connections in use: closing them would wait until all is sent, maybe for ever."""
+        """Cut the connections in use. Closing them would wait until everything is sent, maybe forever."""
         connector = self._dashboard.connector if self._dashboard else None
         for protocol in list(getattr(connector, "_acquired", ())):  # aiohttp has no public way
             if protocol.transport is not None:
@@ -181,7 +181,7 @@ class Session:
     def unreachable(
         self, reason: str, job_id: str | None = None, retry_after: float | None = None
     ) -> RayClusterUnreachableError:
-        """Return the error that says so, about this cluster."""
+        """Return the error that this cluster is unreachable."""
         return RayClusterUnreachableError(
             cluster=self.cluster.address, reason=reason, job_id=job_id, retry_after=retry_after
         )
@@ -193,7 +193,7 @@ class Session:
             yield turn
 
     async def _open(self) -> aiohttp.ClientSession:
-        async with self._opening:  # many may ask first at once
+        async with self._opening:  # many may open it at once
             if self._dashboard is None or self._dashboard.closed:
                 self._base = parse_address(self.cluster.address)
                 tls: ssl.SSLContext | bool = True
@@ -209,7 +209,7 @@ class Session:
             return self._dashboard
 
     def _guess(self, error: BaseException) -> str:
-        """Return what may be the matter: asyncio says nothing about a server's TLS alerts."""
+        """Return a possible cause: asyncio says nothing about a server's TLS alerts."""
         is_mutual = self.cluster.client_cert or not self._base.startswith("https")
         is_cut = getattr(error, "errno", None) == errno.ECONNRESET
         if (is_cut or isinstance(error, aiohttp.ServerDisconnectedError)) and not is_mutual:

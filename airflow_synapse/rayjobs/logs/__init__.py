@@ -1,1 +1,1 @@
-"""A job's log: bytes read from a position on, and lines made of them."""
+"""A job's log: reads its bytes from a position and turns them into lines."""

@@ -1,20 +1,20 @@
-"""Lets so many lines of a log through a second, and says how many it left out. Pure."""
+"""Lets a limited number of lines of a log through per second, and counts those left out. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _BURST = 10.0
-"""Seconds' worth of lines that may come at once: a job that prints a table is no chatty job."""
+"""Seconds' worth of lines that may come at once: a job that prints a table is not a chatty job."""
 
 _TELLS_EVERY = 10.0
-"""Seconds between two words about lines that are left out."""
+"""Seconds between two messages about lines that are left out."""
 
 
 class LineLimit:
     """Counts lines and drops those beyond a rate.
 
-    :param per_second: Lines per second on the average; 0 lets all through.
+    :param per_second: Lines per second on average; 0 lets all through.
     """
 
     def __init__(self, per_second: float) -> None:
@@ -37,14 +37,14 @@ class LineLimit:
         shown = lines[: int(self._room)]
         self._room -= len(shown)
         if len(shown) < len(lines) and not self._left_out:
-            self._told_at = now  # say it when a while is over, not at the first line
+            self._told_at = now  # report it after a while, not at the first line
         self._left_out += len(lines) - len(shown)
         return shown
 
     def left_out(self, now: float, *, is_end: bool = False) -> int:
-        """Return how many lines were left out since this was last told, 0 if it is not time to tell.
+        """Return how many lines were left out since the last report, 0 if it is too early for another.
 
-        :param is_end: Whether no more lines come, so that it is time.
+        :param is_end: Whether no more lines come, so that the report is due.
         """
         if not self._left_out or (now - self._told_at < _TELLS_EVERY and not is_end):
             return 0

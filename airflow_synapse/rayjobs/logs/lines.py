@@ -1,6 +1,6 @@
-"""Bytes of a job's log in, lines out, and the byte position up to which they are out.
+"""Turns bytes of a job's log into lines, and knows up to which byte the lines have been returned.
 
-Pure: no clock and no I/O, the caller says what time it is.
+Pure: no clock and no I/O. The caller says what time it is.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class LineAssembler:
     overwritten with ``\r``, at most one state per ``progress_interval`` comes out, and always
     the last one.
 
-    :param position: The byte from which lines are wanted. The first chunk has to start at
-        :attr:`received`, which is one byte earlier: it tells a progress bar from an empty line.
+    :param position: The byte from which lines are wanted. The first chunk must start at
+        :attr:`received`, one byte earlier: that byte tells a progress bar from an empty line.
     :param progress_interval: Seconds between two states of a progress bar.
-    :param longest: Bytes of a line from which on it is cut.
+    :param longest: The most bytes of a line before it is cut.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class LineAssembler:
 
     @property
     def position(self) -> int:
-        """Where a later reader has to start so that no line is lost and none comes twice."""
+        """Where a later reader must start so that no line is lost or comes twice."""
         return max(self._start, self.received - len(self._partial) - self._cut)
 
     @property
     def has_progress(self) -> bool:
-        """Whether a progress state is held back that :meth:`tick` would release in time."""
+        """Whether a progress state is held back that :meth:`tick` will release."""
         return bool(self._states_before(self._partial.rfind(b"\r")))
 
     def feed(self, data: bytes, now: float) -> list[str]:
@@ -79,7 +79,7 @@ class LineAssembler:
         return self._release_progress(self._partial.rfind(b"\r"), now)
 
     def flush(self) -> list[str]:
-        """Return what is left when the log has ended without a newline."""
+        """Return the last line if the log ended without a newline."""
         if not self._partial and not self._cut:
             return []
         return self._complete(b"")
@@ -128,7 +128,7 @@ class LineAssembler:
         self._returns = len(cut) - len(text) + (0 if text else self._returns)
 
     def _drop_overwritten(self, now: float) -> list[str]:
-        """Of the unfinished line, forget the states that another has overwritten."""
+        """Forget overwritten states of the unfinished line."""
         # A \r at the very end may be half of \r\n.
         end = self._partial.rfind(b"\r", 0, len(self._partial) - 1)
         states = self._states_before(end)
@@ -155,7 +155,7 @@ class LineAssembler:
         return [self._finish(states)]
 
     def _finish(self, raw: bytes) -> str:
-        """Return one raw line as text: of overwritten states the last, cut if too long."""
+        """Return one raw line as text: the last of its overwritten states, cut if too long."""
         if b"\r" in raw:
             raw = raw.rstrip(b"\r")
             raw = raw[raw.rfind(b"\r") + 1 :]

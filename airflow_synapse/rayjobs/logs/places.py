@@ -1,4 +1,4 @@
-"""How many logs of one cluster are read at the same time, and who has to make room for whom."""
+"""Limits how many logs of one cluster are read at the same time, and lets them take turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from anyio import CancelScope
 
 LONGEST_TURN = 0.5
-"""Seconds after which a log leaves its place to one that waits."""
+"""Seconds after which a log gives up its place if another log waits."""
 
 
 class LogPlace:
@@ -41,9 +41,9 @@ class LogPlace:
 class LogPlaces:
     """Places in which logs are read. With more logs than places, they take turns.
 
-    A log that has had its place for a while leaves it to one that waits, and goes on later. A log that
+    A log that has had its place for a while gives it to a log that waits, and continues later. A log that
     left in the middle waits behind those that were read to their end the last time. So the one line of
-    a quiet log does not wait until chatty logs are through, which may be never.
+    a quiet log does not wait until chatty logs have ended, which may be never.
 
     :param count: How many logs are read at the same time.
     :param longest_turn: Seconds after which a place is left if another log waits.
@@ -107,7 +107,7 @@ class LogPlaces:
         self._free += 1
 
     def _reclaim(self) -> None:
-        """Ask as many logs to leave as wait, those whose turn is over the longest first."""
+        """Ask as many logs to leave as are waiting, starting with the longest overdue."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,7 @@
-"""Reads a job's log as raw bytes, from a byte position on.
+"""Reads a job's log as raw bytes from a byte position.
 
-From the agent on the job's node, which serves ranges of files, or where that can't be reached over the
-dashboard's ``/api/v0/logs/file``, which knows no offset. Ray's other routes are of no use here: the
+It asks the agent on the job's node, which serves ranges of files. If the agent can't be reached, it asks
+the dashboard's ``/api/v0/logs/file``, which has no offset. Ray's other routes are of no use here: the
 websocket loses the rest of a log at a line over 4 MiB, a byte that is not UTF-8 or a flush inside a
 character, ``/api/jobs/{id}/logs`` loads the whole log into three processes, and
 ``/api/v0/logs/stream`` leaks.
@@ -49,7 +49,7 @@ async def read_from(api: JobsApi, info: JobInfo, position: int) -> AsyncGenerato
 async def read_log(
     api: JobsApi, info: JobInfo, *, last_lines: int | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a job's log to its present end, all or those of its last lines.
+    """Yield the bytes of a job's log to its present end: all of them, or only the last lines.
 
     :raises RayLogNotFoundError: if there is no log.
     """
@@ -65,10 +65,10 @@ async def read_log(
 async def _without(
     chunks: AsyncGenerator[bytes, None], position: int, info: JobInfo
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks less the first ``position`` bytes.
+    """Yield the chunks without the first ``position`` bytes.
 
-    :raises RayLogNotFoundError: if there are fewer. Every log has at least the line with which Ray
-        begins it, and under load the route now and then answers as if a log were empty.
+    :raises RayLogNotFoundError: if there are fewer. Every log has at least the line that Ray
+        begins it with, and under load the route sometimes answers as if a log were empty.
     """
     total, wanted = 0, max(position, 1)
     async for chunk in chunks:
@@ -78,7 +78,7 @@ async def _without(
             yield chunk[start:]
     if total < wanted:
         raise RayLogNotFoundError(
-            job_id=info.job_id, reason=f"has a log of {total} bytes, of which {wanted} are expected"
+            job_id=info.job_id, reason=f"has a log of {total} bytes, but {wanted} were expected"
         )
 
 

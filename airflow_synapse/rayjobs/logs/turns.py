@@ -9,21 +9,21 @@ from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 _TURN = 0.004
-"""Seconds that turning bytes into lines and showing them may keep the event loop."""
+"""Seconds for which turning bytes into lines and showing them may block the event loop."""
 
 _FEWEST_LINES = 8
 _MOST_LINES = 4_000
 _MOST_LINES_INTO_A_CHANNEL = 64
 _MOST_BYTES = 64 * 1024
-"""What is taken in in one turn: at least so many lines, at most so many lines and bytes; fewer where
-they go into a channel that may be full."""
+"""What is read in one turn: at least this many lines, and at most this many lines and bytes. The limit is
+lower if the lines go into a channel that may be full."""
 
 _PAUSE_OF_A_CHANNEL = 0.01
-"""Seconds until a channel that had no room is looked at again."""
+"""Seconds until a full channel is checked again."""
 
 
 class LogTurns:
-    """One log at a time takes in some lines, then everything else on the event loop has its turn.
+    """One log at a time reads some lines, then everything else on the event loop has its turn.
 
     How many lines fit into a turn is learned from how long they took: showing a line in Airflow's
     triggerer costs about fifty times what it costs to hand it to a function.
@@ -35,7 +35,7 @@ class LogTurns:
 
     @asynccontextmanager
     async def turn(self, has_room: Callable[[], bool] | None = None) -> AsyncIterator[int]:
-        """Wait for a turn, and yield how many lines may be taken in.
+        """Wait for a turn, and yield how many lines may be read in it.
 
         :param has_room: Whether the channel that lines go into has room, if it may be full.
         """
@@ -43,7 +43,7 @@ class LogTurns:
             most = int(self._lines)
             if has_room is not None:
                 most = min(most, _MOST_LINES_INTO_A_CHANNEL)
-                while not has_room():  # noqa: ASYNC110  # no event comes of a socket's buffer
+                while not has_room():  # noqa: ASYNC110  # a socket's buffer sends no event
                     await asyncio.sleep(_PAUSE_OF_A_CHANNEL)
             began = time.perf_counter()
             yield most
@@ -55,7 +55,7 @@ class LogTurns:
 
 
 def end_of_turn(chunk: bytes, start: int, most_lines: int) -> int:
-    """Return up to where a chunk is taken in in one turn."""
+    """Return the position up to which one turn may read a chunk."""
     end = min(len(chunk), start + _MOST_BYTES)
     if chunk.count(b"\n", start, end) <= most_lines:
         return end

@@ -1,1 +1,1 @@
-"""What a job is sent with: code, params, requirements and resources. Sends nothing."""
+"""Prepares what is sent with a job: code, params, requirements and resources. Sends nothing itself."""

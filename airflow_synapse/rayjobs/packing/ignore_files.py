@@ -1,8 +1,8 @@
-"""What ignore files leave out, as git decides it; git itself is not needed.
+"""Decides as git does which files the ignore files leave out. git itself is not needed.
 
 pathspec judges a path together with the folders above it, which lets ``!*/`` re-admit every file.
-git judges folder by folder, and never looks into one that it leaves out. So each path is matched
-here by itself, on its way down.
+git judges folder by folder, and never looks into a folder that it leaves out. So each
+path is matched here by itself, from the top down.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_EXCLUDES = (".git", ".venv", "venv", "__pycache__")
 
 NEVER = "never uploaded"
 IN_EXCLUDES = "in excludes"
-"""Origins of patterns that no file has."""
+"""Origins of patterns that come from no file."""
 
 GIT_IGNORE = ".gitignore"
 RAY_IGNORE = ".rayignore"
@@ -51,7 +51,7 @@ class Pattern:
 
     @classmethod
     def of_line(cls, line: bytes, origin: str) -> Pattern | None:
-        """Return the pattern of a line; None of a comment and of what matches nothing."""
+        """Return a line's pattern; None for a comment or a pattern that can match nothing."""
         line = _without_spaces_at_end(line.removesuffix(b"\r"))
         if not line or line.startswith(b"#"):
             return None
@@ -71,7 +71,7 @@ class Pattern:
         )
 
     def matches(self, path: bytes, *, is_folder: bool) -> bool:
-        """Return whether it is about this path, which is relative to the pattern's folder."""
+        """Return whether it matches this path, which is relative to the pattern's folder."""
         if self.is_for_folders and not is_folder:
             return False
         text = path.rpartition(b"/")[2] if self.is_for_names else path
@@ -80,9 +80,9 @@ class Pattern:
 
 @dataclass(frozen=True)
 class PatternList:
-    """Patterns of one source, of which the last that matches decides.
+    """Patterns of one source. The last one that matches decides.
 
-    :param base: The folder they are about, ending in a slash.
+    :param base: The folder that they apply to, ending in a slash.
     """
 
     base: bytes
@@ -92,7 +92,7 @@ class PatternList:
     def of_lines(cls, folder: Path, lines: Iterable[bytes], origin: str) -> PatternList:
         """Return the patterns of these lines.
 
-        :param origin: What the lines are, for messages; ``{}`` becomes the number of the line.
+        :param origin: Where the lines come from, for messages; ``{}`` becomes the number of the line.
         """
         found = (
             Pattern.of_line(line, origin.format(number)) for number, line in enumerate(lines, 1)
@@ -110,12 +110,12 @@ class PatternList:
 
 @dataclass(frozen=True)
 class IgnoreRules:
-    """What holds in one folder.
+    """The rules that apply in one folder.
 
-    :param never: What is not packed whatever the files say.
-    :param ray: Of the ``.rayignore`` files, that of the deepest folder first.
-    :param git: Of git's files, in git's order.
-    :param is_let_in: Whether a ``.rayignore`` re-admits a folder around, with all that is in it.
+    :param never: Patterns of what is never packed, whatever the files say.
+    :param ray: Patterns of the ``.rayignore`` files, those of the deepest folder first.
+    :param git: Patterns of git's files, in git's order.
+    :param is_let_in: Whether a ``.rayignore`` re-admits a parent folder with everything in it.
     """
 
     never: PatternList
@@ -125,10 +125,10 @@ class IgnoreRules:
 
     @classmethod
     def around(cls, root: Path, excludes: Iterable[str]) -> IgnoreRules:
-        """Return what holds for a folder because of what lies above it in its repository.
+        """Return the rules that a folder gets from the folders above it in its repository.
 
-        :param root: The folder to pack, without links. That it is left out itself does not count:
-            somebody wants it packed.
+        :param root: The folder to pack, without links. Rules that leave out this folder itself
+            do not count, because somebody wants it packed.
         :raises PluginManifestError: if an ignore file can't be read.
         """
         default = PatternList.of_lines(root, map(os.fsencode, DEFAULT_EXCLUDES), NEVER)
@@ -139,7 +139,7 @@ class IgnoreRules:
         return rules
 
     def inside(self, folder: Path) -> IgnoreRules:
-        """Return what holds in a folder that is not left out.
+        """Return the rules inside a folder that is not left out.
 
         :raises PluginManifestError: if an ignore file can't be read.
         """
@@ -172,7 +172,7 @@ def _first(lists: Iterable[PatternList], path: bytes, *, is_folder: bool) -> Pat
 
 
 def _folders_above(root: Path) -> list[Path]:
-    """Return the folders of the repository around, the outermost first, less ``root`` itself."""
+    """Return the repository's folders above ``root``, the outermost first."""
     above: list[Path] = []
     for folder in (root, *root.parents):
         if _is_repository(folder):
@@ -183,7 +183,7 @@ def _folders_above(root: Path) -> list[Path]:
 
 
 def _git_rules(folder: Path, around: tuple[PatternList, ...]) -> tuple[PatternList, ...]:
-    if _is_repository(folder):  # git knows nothing of a repository around a repository
+    if _is_repository(folder):  # git looks at no repository around this one
         around = tuple(_patterns_of(_shared_git_folder(folder) / "info" / "exclude", folder))
     file = folder / GIT_IGNORE
     return around if file.is_symlink() else (*_patterns_of(file, folder), *around)
@@ -268,7 +268,7 @@ def _expression(glob: bytes) -> bytes | None:
 
 
 def _part(glob: bytes, at: int) -> tuple[bytes, int] | None:
-    """Return the expression of what begins here, and where the next begins."""
+    """Return the expression of the part that begins here, and where the next part begins."""
     char = glob[at : at + 1]
     if char == b"*":
         return _stars(glob, at)
@@ -286,7 +286,7 @@ def _stars(glob: bytes, at: int) -> tuple[bytes, int]:
     stars = _STARS.match(glob, at)
     end = stars.end() if stars else at
     before, after = glob[:at], glob[end:]
-    # git takes the text before its first wildcard off first, and then sees the stars at a start.
+    # git first strips the text before the first wildcard, so it sees these stars at the start.
     opens = before.endswith(b"/") or not re.search(rb"[*?\[\\]", before)
     if end - at < 2 or not opens or not (not after or after.startswith((b"/", b"\\/"))):
         return b"[^/]*", end

@@ -1,4 +1,4 @@
-"""A runtime_env's folders and files of this machine as packages with URIs, which a cluster can read."""
+"""Turns local folders and files of a runtime_env into packages with URIs that a cluster can read."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from airflow_synapse.rayjobs.packing.packages import (
 )
 
 _MAX_LINES_BYTES = 32 * 1024
-"""Longer requirements travel as a file: all of a runtime_env has to fit into one variable."""
+"""Longer requirements are sent as a file, because a runtime_env must fit into one variable."""
 
 
 def is_uri(text: object) -> bool:
-    """Return whether it is the cluster's to read."""
+    """Return whether this is a URI, which the cluster reads itself."""
     return "://" in str(text)
 
 
@@ -44,7 +44,7 @@ class LocalCode:
     """How local code is turned into packages.
 
     :param plugin: The plugin folder, if there is one.
-    :param include: The manifest's patterns of files that are no secrets.
+    :param include: The manifest's patterns of files to send although they look like secrets.
     :param entrypoint: ``package.module:attribute`` of the action, "" for a command.
     """
 
@@ -53,10 +53,10 @@ class LocalCode:
     entrypoint: str = ""
 
     def packed(self, runtime_env: Mapping[str, Any]) -> tuple[dict[str, Any], list[Package]]:
-        """Return the runtime_env with URIs in place of paths, and the packages behind those.
+        """Return the runtime_env with URIs in place of paths, and the packages that the URIs name.
 
         :raises PluginManifestError: if a folder or file can't be sent.
-        :raises RayJobSubmissionError: if something can't be a path.
+        :raises RayJobSubmissionError: if a value can't be a path.
         """
         _check_paths(runtime_env)
         needed = needed_files(runtime_env)
@@ -118,7 +118,7 @@ class LocalCode:
             path=str(path),
             reason="there is no such file or folder"
             if not path.exists()
-            else "it is no module: Ray takes a folder, a .py file or a wheel",
+            else "it is not a module: Ray accepts a folder, a .py file or a wheel",
             hint="It is one of runtime_env['py_modules'].",
         )
 
@@ -137,21 +137,21 @@ def _place(module: object) -> str:
     places = [getattr(module, "__file__", None)] if folders is None else list(folders)
     if len(places) != 1 or not places[0]:
         raise RayJobSubmissionError(
-            reason=f"runtime_env['py_modules']: the module {module.__name__!r} is neither one file "
-            "nor one folder"
+            reason=f"the module {module.__name__!r} in runtime_env['py_modules'] is neither a single "
+            "file nor a single folder"
         )
     return str(places[0])
 
 
 def _wheel_name(path: Path) -> str:
-    """Return the wheel's name with a build tag for its content: a rebuilt one keeps its name."""
+    """Return the wheel's name with a build tag for its content, because a rebuilt wheel keeps its name."""
     try:
         parse_wheel_filename(path.name)
     except InvalidWheelFilename as exc:
         raise PluginManifestError(
             path=str(path),
-            reason="this is no name of a wheel",
-            hint="Wheels are called name-version-python-abi-platform.whl; pip refuses others.",
+            reason="this is not a valid wheel name",
+            hint="Name it name-version-python-abi-platform.whl; pip rejects any other form.",
         ) from exc
     name, version, *build, python, abi, platform = path.stem.split("-")
     return "-".join([name, version, f"{build[0] if build else 0}_{{}}", python, abi, platform]) + (
@@ -164,11 +164,11 @@ def _check_zip(path: Path, required: Sequence[str]) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError) as exc:
-        raise PluginManifestError(path=str(path), reason="this is no zip file") from exc
+        raise PluginManifestError(path=str(path), reason="this is not a zip file") from exc
     for needed in filter(None, required):
         if not any(_is_in(name, [needed]) for name in names):
             raise PluginManifestError(
-                path=str(path), reason=f"its requirements need {needed}, which is not in it"
+                path=str(path), reason=f"its requirements need {needed}, which it does not contain"
             )
 
 
@@ -185,7 +185,7 @@ def _with_requirements_file(
             continue
         # Ray tells environments apart by their lines, so the name has to change with the content.
         name = f".requirements-{hashlib.sha256(content).hexdigest()[:16]}.txt"
-        # A space first: some versions of Ray open what follows "-r" on the head, and fail.
+        # With a leading space: some versions of Ray try to open the file after "-r" on the head node.
         env[manager] = {**env[manager], "packages": [f" -r {uploaded_path(name)}"]}
         return env, {name: content}
     return env, {}
@@ -215,7 +215,7 @@ def _is_in(name: str, places: Sequence[str]) -> bool:
 
 
 def _check_paths(runtime_env: Mapping[str, Any]) -> None:
-    """Refuse what can't be a path of this machine, which Ray never sees."""
+    """Refuse values that can't be paths on this machine. Ray would never see them."""
     given: dict[str, Any] = {"working_dir": [runtime_env.get("working_dir", "")]}
     kinds = {"py_modules": (str, Path, ModuleType)}
     for key in ("py_modules", "excludes"):
@@ -228,5 +228,5 @@ def _check_paths(runtime_env: Mapping[str, Any]) -> None:
         for path in paths:
             if not isinstance(path, kinds.get(key, (str, Path))):
                 raise RayJobSubmissionError(
-                    reason=f"runtime_env[{key!r}]: a {type(path).__name__} is no path"
+                    reason=f"runtime_env[{key!r}]: a value of type {type(path).__name__} is not a path"
                 )

@@ -1,4 +1,4 @@
-"""The files of a folder that go into a package: links and modes."""
+"""Finds the files of a folder that go into a package. Follows links and keeps modes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PackedFile:
     :param name: Its path in the package; an empty folder's ends in a slash.
     :param source: Where to read it, or its content.
     :param size: Bytes.
-    :param mode: As in ``st_mode``; only whether it can be executed is kept.
+    :param mode: As in ``st_mode``, but only the executable bit is kept.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PackedFile:
         return self.name.endswith("/")
 
     def below(self, folder: str) -> PackedFile:
-        """Return it with a folder put around it."""
+        """Return the same file inside this folder."""
         return replace(self, name=f"{folder}/{self.name}")
 
     def chunks(self, size: int) -> Iterator[bytes]:
@@ -60,8 +60,8 @@ class PackedFile:
 def find_files(root: Path, *, excludes: tuple[str, ...] = ()) -> list[PackedFile]:
     """Return the files and empty folders to pack, in no order. Reads no content.
 
-    :raises PluginManifestError: if there is a folder that can't be listed, a link that goes
-        round in a circle, an ignore file that can't be read or a name a zip can't hold.
+    :raises PluginManifestError: if a folder can't be listed, a link leads to itself or to a
+        folder around it, an ignore file can't be read, or a zip can't hold a name.
     """
     search = _Search(as_bytes(_real(root)))
     return list(search.below(root, "", IgnoreRules.around(_real(root), excludes), ()))
@@ -71,8 +71,8 @@ def find_files(root: Path, *, excludes: tuple[str, ...] = ()) -> list[PackedFile
 class LeftOut:
     """Why a path is not packed.
 
-    :param path: The path, or the folder around it that is left out, which ends in a slash.
-    :param pattern: What leaves it out.
+    :param path: The path, or the parent folder that is left out, which ends in a slash.
+    :param pattern: The pattern that leaves it out.
     """
 
     path: str
@@ -80,13 +80,13 @@ class LeftOut:
 
     @property
     def hint(self) -> str:
-        """What to do to have it packed all the same."""
+        """What to do to have it packed anyway."""
         if self.pattern.origin == NEVER:
             return "Rename the file or folder."
         if self.pattern.origin == IN_EXCLUDES:
-            return "Take the pattern out of excludes, or let the file in with a further one."
+            return "Remove the pattern from excludes, or add one that lets the file in again."
         escaped = re.sub(r"([\\*?\[])", r"\\\1", self.path)
-        return f"Write !/{escaped} into the folder's .rayignore to have it uploaded."
+        return f"To upload it, add the line !/{escaped} to the folder's .rayignore."
 
 
 def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> LeftOut | None:
@@ -108,7 +108,7 @@ def why_left_out(root: Path, name: str, *, excludes: tuple[str, ...] = ()) -> Le
 
 
 def _real(root: Path) -> Path:
-    # The repository is the one that the folder is in, not the one of a link to it.
+    # The repository that counts contains the folder itself, not a link to it.
     return Path(os.path.realpath(root))
 
 
@@ -148,7 +148,7 @@ class _Search:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return what is there, behind a link if it is one; None if there is nothing."""
+    """Return the status of the entry, or of a link's target; None if it can't be read."""
     try:
         return entry.stat()
     except OSError:
@@ -156,7 +156,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def _refuse_link_to_itself(entry: os.DirEntry[str]) -> None:
-    # A link to what is not there shows nothing, so nothing is missed.
+    # A broken link has no content, so leaving it out loses nothing.
     try:
         entry.stat()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Files as the packages that Ray's runtime_env takes: a zip with a URI made of its content.
+"""Builds the packages that Ray's runtime_env takes: zips whose URIs are made from their content.
 
-The same content has the same URI, so a package is uploaded once. It is looked through before
-anything is read, and zipped only when somebody asks for the zip.
+The same content has the same URI, so a package is uploaded once. Files are listed and their sizes
+checked before any content is read. They are zipped only when somebody asks for the zip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from airflow_synapse.rayjobs.packing.secrets import refuse_secrets
 log = logging.getLogger(__name__)
 
 MAX_PACKAGE_BYTES = 100 * 1024 * 1024
-"""What Ray's dashboard takes in one request; a constant of its ``ray_constants``."""
+"""The most that Ray's dashboard accepts in one request; a constant in its ``ray_constants``."""
 
 _URI = "gcs://_ray_pkg_{}.zip"
 _CHUNK = 1024 * 1024
@@ -34,10 +34,10 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Package:
-    """Files to upload, found but not zipped yet; or one that is uploaded as it is.
+    """Files to upload that are not zipped yet, or a zip or wheel that is uploaded as it is.
 
-    :param uri: ``gcs://_ray_pkg_<hash of the content>.zip``; of a wheel with the wheel's name.
-    :param size: Bytes of the files in all.
+    :param uri: ``gcs://_ray_pkg_<hash of the content>.zip``; for a wheel, with the wheel's name.
+    :param size: Total size of the files, in bytes.
     :param ready: The zip or wheel that needs no packing.
     """
 
@@ -48,14 +48,14 @@ class Package:
 
     @property
     def name(self) -> str:
-        """The part of the URI that the upload route wants."""
+        """The part of the URI that the upload route needs."""
         return self.uri.removeprefix("gcs://")
 
     @contextmanager
     def zipped(self) -> Iterator[Path]:
-        """Give the file to upload. What is zipped for it is gone afterwards.
+        """Yield the file to upload. A zip that was written for it is deleted afterwards.
 
-        Blocks while it writes, so a loop runs it in a thread.
+        Blocks while it writes, so an event loop must run it in a thread.
 
         :raises RayJobSubmissionError: if a file changed since the URI was made, or the zip is
             over the limit.
@@ -71,16 +71,16 @@ class Package:
                 raise _changed()
             if path.stat().st_size >= MAX_PACKAGE_BYTES:
                 raise RayJobSubmissionError(
-                    reason=f"its package is a zip of {_mib(path.stat().st_size)}, and Ray's "
-                    f"dashboard takes {_mib(MAX_PACKAGE_BYTES)}"
+                    reason=f"its package is a zip of {_mib(path.stat().st_size)}, but the "
+                    f"limit of Ray's dashboard is {_mib(MAX_PACKAGE_BYTES)}"
                 )
             yield path
 
 
 def _changed() -> RayJobSubmissionError:
     return RayJobSubmissionError(
-        reason="a file of its package changed while it was packed",
-        hint="Submit it again when nothing writes into the folder.",
+        reason="a file in its package changed while the package was built",
+        hint="Submit the job again when nothing is writing to the folder.",
     )
 
 
@@ -95,17 +95,17 @@ def build_directory_package(
     include_parent_dir: bool = False,
     more: Mapping[str, bytes] | None = None,
 ) -> Package:
-    """Return a folder as a package, less what git ignores and what its ``.rayignore`` files say.
+    """Return a folder as a package, without what git or its ``.rayignore`` files leave out.
 
     Links are followed; empty folders stay.
 
-    :param excludes: Further patterns in the manner of ``.gitignore``.
+    :param excludes: Further patterns with the syntax of ``.gitignore``.
     :param required: Paths that must not be left out, relative to the folder.
-    :param entrypoint: ``package.module:attribute``, whose module must not be left out if it is there.
+    :param entrypoint: ``package.module:attribute``, whose module must not be left out if it exists.
     :param include: Patterns of files that are sent although they look like secrets.
-    :param inside: Where in the plugin folder this one is, ending in a slash; the patterns of
-        ``include`` are relative to the plugin folder.
-    :param include_parent_dir: Whether the folder itself is in the package, as ``py_modules`` need.
+    :param inside: The folder's path inside the plugin folder, ending in a slash; the patterns
+        of ``include`` are relative to the plugin folder.
+    :param include_parent_dir: Whether the folder itself is in the package, as ``py_modules`` require.
     :param more: Files to add, by POSIX path.
     :raises PluginManifestError: if the folder can't be packed, leaves out what is required, holds
         secrets, hides a module that Ray needs, or is over the limit, naming its largest files.
@@ -115,7 +115,7 @@ def build_directory_package(
         raise PluginManifestError(
             path=str(folder),
             reason="this is a file, not a folder",
-            hint="Of files, only a .zip can be a working_dir.",
+            hint="A working_dir is a folder or a .zip file.",
         )
     if not root.is_dir():
         raise PluginManifestError(path=str(folder), reason="there is no such folder")
@@ -151,7 +151,7 @@ def build_module_package(path: Path, *, include: Sequence[str] = ()) -> Package:
 def build_ready_package(path: Path, name: str) -> Package:
     """Return a zip or a wheel as a package. It is read, but never held in memory.
 
-    :param name: What to call it on the cluster; ``{}`` becomes a hash of its content.
+    :param name: Its name on the cluster; ``{}`` becomes a hash of its content.
     :raises PluginManifestError: if it can't be read, or is over the limit.
     """
     try:
@@ -159,7 +159,7 @@ def build_ready_package(path: Path, name: str) -> Package:
         if file.size >= MAX_PACKAGE_BYTES:
             raise PluginManifestError(
                 path=str(path),
-                reason=f"the file has {_mib(file.size)}, and Ray's dashboard takes "
+                reason=f"the file has {_mib(file.size)}, but the limit of Ray's dashboard is "
                 f"{_mib(MAX_PACKAGE_BYTES)}",
                 hint="Put it where the cluster can read it, and give its URI.",
             )
@@ -178,7 +178,7 @@ def _unreadable(path: Path, exc: OSError) -> PluginManifestError:
 
 
 def build_files_package(files: Mapping[str, bytes]) -> Package:
-    """Return these files, by POSIX path, as a package.
+    """Return these files, keyed by POSIX path, as a package.
 
     :raises RayJobSubmissionError: if they are over the limit.
     """
@@ -186,9 +186,9 @@ def build_files_package(files: Mapping[str, bytes]) -> Package:
     if size > MAX_PACKAGE_BYTES:
         largest = max(files, key=lambda name: len(files[name]))
         raise RayJobSubmissionError(
-            reason=f"what is sent along has {_mib(size)}, most of it in {largest}, and Ray's "
-            f"dashboard takes {_mib(MAX_PACKAGE_BYTES)}",
-            hint="Hand large data over as a path or URL that the cluster can read.",
+            reason=f"the files sent with the job have {_mib(size)}, most of it in {largest}, but "
+            f"the limit of Ray's dashboard is {_mib(MAX_PACKAGE_BYTES)}",
+            hint="Pass large data as a path or URL that the cluster can read.",
         )
     return _package(_in_memory(files))
 
@@ -204,7 +204,7 @@ def _package(files: Iterable[PackedFile]) -> Package:
 
 
 def content_hash(files: Iterable[PackedFile]) -> str:
-    """Return 40 hex digits that stand for these files, in this order.
+    """Return 40 hex digits that identify these files, in this order.
 
     :raises OSError: if one can't be read.
     """
@@ -233,7 +233,7 @@ def _write_zip(path: Path, files: Iterable[PackedFile]) -> str:
 
 
 class _Digest:
-    """The content's hash: names, modes and bytes; not times, owners or how zlib packed it."""
+    """A hash of names, modes and bytes, but not of times, owners or how zlib compressed them."""
 
     def __init__(self) -> None:
         self._whole = hashlib.blake2b(b"airflow-synapse", digest_size=20)
@@ -274,7 +274,7 @@ def _check_required(
             continue
         left_out = why_left_out(root, path, excludes=excludes)
         if left_out is None:
-            raise PluginManifestError(path=str(root / path), reason=f"{why}, but there is none")
+            raise PluginManifestError(path=str(root / path), reason=f"{why}, but it does not exist")
         raise PluginManifestError(
             path=str(root / path),
             reason=f"{why}, but {left_out.pattern} leaves it out",
@@ -287,13 +287,13 @@ def _check_modules(root: Path, files: Iterable[PackedFile]) -> None:
         if module in NEEDED_BY_RAY:
             raise PluginManifestError(
                 path=str(root / file),
-                reason=f"on the cluster it hides Python's own module {module!r}, without which "
-                "neither Ray nor the job can start",
+                reason=f"on the cluster it would hide Python's own module {module!r}, without "
+                "which neither Ray nor the job can start",
                 hint="Rename it, or move it into a package.",
             )
         log.warning(
             "%s hides Python's own module %r from the job and the libraries it uses. If one of "
-            "them needs that, the job fails: rename it, or move it into a package.",
+            "them needs that module, the job fails. Rename the file, or move it into a package.",
             root / file,
             module,
         )
@@ -307,10 +307,10 @@ def _check_size(root: Path, files: Iterable[PackedFile]) -> None:
     largest = heapq.nlargest(5, files, key=lambda file: file.size)
     raise PluginManifestError(
         path=str(root),
-        reason=f"the folder has {_mib(size)} to upload, and Ray's dashboard takes "
-        f"{_mib(MAX_PACKAGE_BYTES)}. Its largest files: "
+        reason=f"the folder has {_mib(size)} to upload, but the limit of Ray's dashboard is "
+        f"{_mib(MAX_PACKAGE_BYTES)}. The largest files: "
         + ", ".join(f"{file.name} ({_mib(file.size)})" for file in largest),
-        hint="List what the job does not need in a .rayignore in the folder.",
+        hint="List the files that the job does not need in a .rayignore in the folder.",
     )
 
 

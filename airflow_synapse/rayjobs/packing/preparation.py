@@ -1,4 +1,4 @@
-"""From a plugin folder and what a caller wants of it to what is sent to Ray. Sends nothing."""
+"""Turns a plugin folder and a caller's arguments into a job for Ray. Sends nothing itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class PluginSource:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What one submission asks for besides the code, checked.
+    """What one submission asks for besides the code. It has been checked.
 
     :param resources: Ray's ``entrypoint_*`` arguments.
     :param metadata: Strings kept with the job.
@@ -68,15 +68,15 @@ class JobRequest:
     def of(
         cls, resources: Resources, metadata: Mapping[str, str], kwargs: Mapping[str, Any]
     ) -> JobRequest:
-        """Return it from an executor's defaults and the arguments of one submission.
+        """Combine an executor's defaults with the arguments of one submission.
 
-        :raises RayJobSubmissionError: if an argument is unknown or can't be.
+        :raises RayJobSubmissionError: if an argument is unknown or invalid.
         """
         unknown = sorted(set(kwargs) - REQUEST_NAMES - {"metadata", "runtime_env"})
         if unknown:
-            hint = "Give the id as job_id." if "submission_id" in unknown else ""
+            hint = "Pass the submission ID as job_id." if "submission_id" in unknown else ""
             raise RayJobSubmissionError(
-                reason=f"Ray's submission takes no argument {', '.join(unknown)}", hint=hint
+                reason=f"Ray's job submission does not accept {', '.join(unknown)}", hint=hint
             )
         _check_mapping("metadata", metadata)
         _check_mapping("metadata", kwargs.get("metadata") or {})
@@ -92,7 +92,7 @@ class JobRequest:
 class PreparedJob:
     """A job that can be sent.
 
-    :param packages: What its runtime_env refers to and the cluster may not have yet.
+    :param packages: Packages that its runtime_env names and the cluster may not have yet.
     """
 
     spec: JobSpec
@@ -110,7 +110,7 @@ def prepare_action(
     :raises PluginManifestError: if the plugin's folder can't be used.
     :raises ActionNotFoundError: if it has no such action.
     :raises ActionParamsError: if the params can't be sent or break the action's schema.
-    :raises RayJobSubmissionError: if Ray would not take the runtime_env.
+    :raises RayJobSubmissionError: if Ray would not accept the runtime_env.
     """
     manifest = None if _archive(source) else load_manifest(_folder(source))
     plugin = manifest.name if manifest else str(source.working_dir)
@@ -141,7 +141,7 @@ def prepare_function(
 
     :raises PluginManifestError: if the folder or the requirements can't be used.
     :raises ActionParamsError: if the params can't be sent.
-    :raises RayJobSubmissionError: if Ray would not take the runtime_env.
+    :raises RayJobSubmissionError: if Ray would not accept the runtime_env.
     """
     params_json = encode_params(params, action_name=function.name)
     call = call_document(function.entrypoint, params_json, action_name=function.name)
@@ -160,7 +160,7 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
     """Return a shell command as a job. Its folder, if it has one, needs no manifest.
 
     :raises PluginManifestError: if the folder can't be used.
-    :raises RayJobSubmissionError: if Ray would not take the command or the runtime_env.
+    :raises RayJobSubmissionError: if Ray would not accept the command or the runtime_env.
     """
     if not isinstance(entrypoint, str) or not entrypoint.strip() or "\0" in entrypoint:
         raise RayJobSubmissionError(reason=f"{entrypoint!r} is not a shell command")
@@ -168,7 +168,7 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
 
 
 def _folder_as_it_is(source: PluginSource) -> PluginManifest | None:
-    """Return the manifest of a folder, an empty one if it has none, None if there is no folder."""
+    """Return a folder's manifest, an empty one if it has none, or None if there is no folder."""
     if not _is_given(source.working_dir) or _archive(source):
         return None
     folder = _folder(source)
@@ -234,7 +234,7 @@ def _check_lines(manager: str, field: Mapping[str, Any]) -> None:
 def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     """Return the runtime_env as Ray's own class reads it, which refuses what Ray can't use.
 
-    Only for what a person wrote: loading Ray takes seconds.
+    Called only for a runtime_env that a person wrote, because importing Ray takes seconds.
 
     :raises RayJobSubmissionError: if Ray refuses it.
     """
@@ -260,7 +260,9 @@ def _archive(source: PluginSource) -> str | None:
         return str(path) if is_archive(path) else None
     uri = str(source.working_dir)
     if not uri.partition("?")[0].endswith(".zip"):
-        raise PluginManifestError(path=uri, reason="Ray takes a remote working_dir only as a .zip")
+        raise PluginManifestError(
+            path=uri, reason="Ray accepts a remote working_dir only as a .zip"
+        )
     return uri
 
 
@@ -268,8 +270,8 @@ def _folder(source: PluginSource) -> Path:
     if not _is_given(source.working_dir):
         raise PluginManifestError(
             path="working_dir",
-            reason="it was not given",
-            hint="Give the plugin's folder, a .zip, or the URI of one.",
+            reason="it is not set",
+            hint="Set it to the plugin folder, a .zip, or the URI of a .zip.",
         )
     return Path(source.working_dir).expanduser()
 
@@ -283,6 +285,6 @@ def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     for key, value in metadata.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise RayJobSubmissionError(
-                reason=f"its metadata {key!r} is a {type(value).__name__}, and Ray takes only text"
+                reason=f"its metadata {key!r} is a {type(value).__name__}, but Ray accepts only strings"
             )
     return dict(metadata)

@@ -31,7 +31,7 @@ class Resources:
         """Return Ray's ``entrypoint_*`` arguments.
 
         :param overrides: ``entrypoint_*`` arguments of one submission.
-        :raises RayJobSubmissionError: if a value can't be, or one is given twice.
+        :raises RayJobSubmissionError: if a value is invalid or given twice.
         """
         request = {
             f"entrypoint_{entry.name}": getattr(self, entry.name)
@@ -42,7 +42,7 @@ class Resources:
             if name in request and value is not None:
                 short = name.removeprefix("entrypoint_")
                 raise RayJobSubmissionError(
-                    reason=f"both {short} and {name} were given", hint="Give one of them."
+                    reason=f"both {short} and {name} were given", hint="Give only one of them."
                 )
         request.update({name: value for name, value in overrides.items() if value is not None})
         for name, value in request.items():
@@ -73,7 +73,7 @@ def _check(name: str, value: Any) -> None:
 
 def _check_mapping(name: str, value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _refusal(name, value, "must be a mapping from names")
+        raise _refusal(name, value, "must be a mapping with strings as keys")
 
 
 def _check_amount(name: str, value: Any) -> None:
@@ -85,4 +85,4 @@ def _check_amount(name: str, value: Any) -> None:
 
 def _refusal(name: str, value: Any, rule: str) -> RayJobSubmissionError:
     short = name.removeprefix("entrypoint_")
-    return RayJobSubmissionError(reason=f"{short} is {value!r} but {rule}")
+    return RayJobSubmissionError(reason=f"{short} is {value!r}, but it {rule}")

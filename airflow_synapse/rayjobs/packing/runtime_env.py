@@ -1,4 +1,4 @@
-"""Merging runtime_envs: the last wins, what is a list grows."""
+"""Merges runtime_envs: the last value wins, and lists are extended."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from airflow_synapse.exceptions import RayJobSubmissionError
 from airflow_synapse.plugin.env_vars import NAME_RULE, is_name
 
 MAX_ARGUMENT = 128 * 1024
-"""Bytes of a command, or of a variable with its name, that are too many for Linux
+"""The bytes at which Linux refuses a command, or a variable with its name
 (``MAX_ARG_STRLEN``)."""
 
 _MAX_IN_ALL = MAX_ARGUMENT - 1024
-"""Bytes of runtime_env and metadata in all: Ray hands them to the driver in one variable, and the
-variables to its own worker in one argument, each with some words of its own. Without this a job waits
-PENDING for ever."""
+"""The most bytes of runtime_env and metadata together. Ray passes them to the driver in one variable,
+and the variables to its own worker in one argument, each with some text of its own. Without this
+limit, a job that is too large stays PENDING forever."""
 
 _IN_A_FILE = (
-    "Put what is large into a file of working_dir or, of an action, into action_params, which may be "
+    "Put large values into a file in working_dir or, for an action, into action_params, which may be "
     "of any size."
 )
 
@@ -30,13 +30,13 @@ _WITH_PACKAGES = ("pip", "uv")
 
 
 def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return one runtime_env of these, without touching them.
+    """Merge these into one runtime_env without changing them.
 
-    Mappings are merged, lists extended, of everything else the last wins; None takes a key away.
+    Mappings are merged and lists extended. Of other values, the last wins, and None removes a key.
     ``pip`` and ``uv`` come out as mappings with ``packages``, or not at all if they install
     nothing.
 
-    :raises RayJobSubmissionError: if a layer or what comes out can't be a runtime_env.
+    :raises RayJobSubmissionError: if a layer or the result is not a valid runtime_env.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -49,9 +49,9 @@ def merge_runtime_env(*layers: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def check_image(runtime_env: Mapping[str, Any], *, is_action: bool) -> None:
-    """See that there is nothing beside an image that Ray does not take there.
+    """Check that a runtime_env with an image has only fields that Ray accepts beside it.
 
-    :param is_action: Whether a package of ours comes with the job.
+    :param is_action: Whether our own package is sent with the job.
     :raises RayJobSubmissionError: naming the fields.
     """
     image = next((key for key in _IMAGES if runtime_env.get(key)), None)
@@ -63,20 +63,20 @@ def check_image(runtime_env: Mapping[str, Any], *, is_action: bool) -> None:
         return
     code = "the action's own code, which is sent as py_modules"
     raise _refused(
-        f"its runtime_env has {image} together with {', '.join(beside) or code}, and beside {image} "
-        "Ray takes nothing but config and env_vars",
-        f"Leave out {image}, or put code and packages into the image and run a shell command "
+        f"its runtime_env has {image} together with {', '.join(beside) or code}, but with {image} "
+        "Ray accepts only config and env_vars",
+        f"Remove {image}, or put code and packages into the image and run a shell command "
         "without a working_dir.",
     )
 
 
 def check_sendable(runtime_env: Mapping[str, Any]) -> None:
-    """See that JSON can hold all of it.
+    """Check that JSON can represent all of it.
 
-    :raises RayJobSubmissionError: if not, naming what it can't hold.
+    :raises RayJobSubmissionError: naming a value that JSON can't represent.
     """
     for path, value in _not_json(runtime_env, "runtime_env"):
-        raise _refused(f"{path} is a {type(value).__name__}, which JSON can't hold")
+        raise _refused(f"{path} is a {type(value).__name__}, which JSON can't represent")
 
 
 def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -94,27 +94,27 @@ def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def check_size(
     entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> None:
-    """See that a node can start the job.
+    """Check that a node can start the job.
 
     :raises RayJobSubmissionError: if something is too long for it.
     """
     if (size := len(entrypoint.encode())) >= MAX_ARGUMENT:
         raise _refused(
-            f"its entrypoint has {size:,} bytes, and Linux takes fewer than {MAX_ARGUMENT:,}",
+            f"its entrypoint has {size:,} bytes, but Linux allows fewer than {MAX_ARGUMENT:,}",
             _IN_A_FILE,
         )
     for name, value in runtime_env.get("env_vars", {}).items():
         if (size := len(f"{name}={value}".encode())) >= MAX_ARGUMENT:
             raise _refused(
-                f"its environment variable {name!r} has {size:,} bytes with its name, and Linux takes "
+                f"its environment variable {name!r} has {size:,} bytes with its name, but Linux allows "
                 f"fewer than {MAX_ARGUMENT:,}",
                 _IN_A_FILE,
             )
     size = len(json.dumps({"runtime_env": runtime_env, "metadata": metadata}))
     if size > _MAX_IN_ALL:
         raise _refused(
-            f"its runtime_env, environment variables among it, and its metadata have {size:,} bytes in "
-            f"all, and a node takes {_MAX_IN_ALL:,}",
+            f"its runtime_env, with its environment variables, and its metadata have {size:,} bytes "
+            f"together, but a node accepts at most {_MAX_IN_ALL:,}",
             _IN_A_FILE,
         )
 
@@ -136,7 +136,7 @@ def _packages(key: str, value: Any) -> Any:
     if isinstance(value, str):
         raise _refused(
             f"runtime_env[{key!r}] names the file {value!r}, which the cluster doesn't have",
-            "Give it as requirements_file, or give the requirements as a list.",
+            "Pass it as requirements_file, or pass the requirements as a list.",
         )
     raise _refused(f"runtime_env[{key!r}] is a {type(value).__name__}, not a list or a mapping")
 
@@ -157,8 +157,8 @@ def _check(merged: Mapping[str, Any]) -> None:
     installers = [key for key in _INSTALLERS if merged.get(key)]
     if len(installers) > 1:
         raise _refused(
-            f"its runtime_env has both {' and '.join(installers)}, of which Ray takes one",
-            "Requirements go to package_manager ('pip' or 'uv'): set it to the one you mean.",
+            f"its runtime_env has {' and '.join(installers)}, but Ray accepts only one of them",
+            "Requirements go to package_manager ('pip' or 'uv'): set it to the one you want.",
         )
     for key in _WITH_PACKAGES:
         _check_packages(key, merged.get(key, {}).get("packages", []))
@@ -168,13 +168,13 @@ def _check(merged: Mapping[str, Any]) -> None:
     for name, value in env_vars.items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise _refused(
-                f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not text"
+                f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not a string"
             )
         if not is_name(name) or not _can_be_value(value):
             raise _refused(
-                f"runtime_env['env_vars'][{name!r}] can't be an environment variable of a job, as "
-                "shells drop it",
-                f"{NAME_RULE} A value is valid Unicode without a NUL.",
+                f"runtime_env['env_vars'][{name!r}] can't be an environment variable of a job, "
+                "because shells drop it",
+                f"{NAME_RULE} A value must be valid Unicode without NUL characters.",
             )
 
 
@@ -191,7 +191,7 @@ def _check_packages(key: str, packages: Any) -> None:
         raise _refused(f"{where} is a {type(packages).__name__}, not a list")
     for index, line in enumerate(packages):
         if not isinstance(line, str):
-            raise _refused(f"{where}[{index}] is a {type(line).__name__}, not text")
+            raise _refused(f"{where}[{index}] is a {type(line).__name__}, not a string")
 
 
 def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:

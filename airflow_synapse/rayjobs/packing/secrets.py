@@ -1,4 +1,4 @@
-"""Files that nobody means to send: private keys, and what is named as secrets are."""
+"""Finds files that nobody means to send: private keys, and files with the usual names of secrets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from airflow_synapse.rayjobs.packing.ignore_files import PatternList
 from airflow_synapse.rayjobs.packing.package_files import PackedFile
 
 _READ_BYTES = 1024**2
-"""How much of a file is looked at: a key may come after a long chain of certificates."""
+"""How much of a file is searched: a key may come after a long chain of certificates."""
 
 _KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
     # A line break, or one that JSON or YAML escapes, and then what a key begins with. So neither
-    # code that looks for keys nor a text about them is taken for one.
+    # code that looks for keys nor a text about them is mistaken for one.
     rb"(?:(?:[ \t]*(?:[\r\n]|\\+[nr]))+[ \t]*[A-Za-z0-9+/]|[ \t]*[A-Za-z0-9+/=]{32})"
 )
 _NO_CREDENTIALS = frozenset({".py", ".pyi", ".pyx", ".pxd", ".md", ".rst"})
@@ -26,11 +26,11 @@ _SUFFIXES_OF_SSH_KEYS = frozenset({"", ".key", ".pem", ".ppk", ".priv", ".bak", 
 def refuse_secrets(
     root: Path, files: Iterable[PackedFile], *, include: Sequence[str], inside: str = ""
 ) -> None:
-    """See that a package holds no secrets but those that somebody wants in it.
+    """Check that a package contains no secrets except those that ``include`` allows.
 
     :param root: The folder that is packed.
     :param include: Patterns of files that may be sent, relative to the plugin folder.
-    :param inside: Where in the plugin folder the packed one is, ending in a slash.
+    :param inside: The packed folder's path inside the plugin folder, ending in a slash.
     :raises PluginManifestError: naming the files that look like secrets.
     :raises OSError: if a file can't be read.
     """
@@ -47,9 +47,9 @@ def refuse_secrets(
     raise PluginManifestError(
         path=str(root / name),
         reason=f"it would be sent to the cluster, but {reason}"
-        + (f" (likewise: {others}{', …' if len(found) > 6 else ''})" if others else ""),
-        hint=f"If the job does not need it, list it in .gitignore or .rayignore. If it does, say so "
-        f'in the plugin\'s config.yaml: include: ["{inside}{name}"].',
+        + (f" (also: {others}{', …' if len(found) > 6 else ''})" if others else ""),
+        hint=f"If the job does not need it, list it in .gitignore or .rayignore. If it does, add it "
+        f'to the plugin\'s config.yaml: include: ["{inside}{name}"].',
     )
 
 
@@ -60,10 +60,10 @@ def _secret(file: PackedFile) -> str:
     if path.name == ".env" or (
         path.name.startswith("credentials") and path.suffix not in _NO_CREDENTIALS
     ):
-        return "its name says that it holds secrets"
+        return "its name suggests that it contains secrets"
     if path.name.startswith("id_") and path.suffix in _SUFFIXES_OF_SSH_KEYS:
-        return "its name is that of a private SSH key"
-    return "it holds a private key" if _holds_key(file) else ""
+        return "it is named like a private SSH key"
+    return "it contains a private key" if _holds_key(file) else ""
 
 
 def _holds_key(file: PackedFile) -> bool:

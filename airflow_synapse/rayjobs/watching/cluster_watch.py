@@ -1,4 +1,4 @@
-"""What all watchers of one cluster share on an event loop: connections, request budget, status looks."""
+"""What all watchers of one cluster share on an event loop: connections, request budget and polling."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class WatchLimits:
     """What watching may cost one cluster.
 
     :param requests_per_second: Requests to the dashboard and to the agents on the nodes, for all
-        watched jobs together. A look at a status keeps a head node busy for 3 ms.
-    :param log_streams: Logs read at the same time; a head node serves at most 100, to everybody.
+        watched jobs together. A status request keeps a head node busy for 3 ms.
+    :param log_streams: Logs read at the same time. A head node serves at most 100 to all its clients.
     """
 
     requests_per_second: float = REQUESTS_PER_SECOND
@@ -36,12 +36,12 @@ USUAL_LIMITS = WatchLimits()
 
 
 class ClusterWatch:
-    """One cluster as seen by all who watch jobs there.
+    """One cluster as seen by everybody who watches jobs there.
 
     :param api: The cluster's Jobs API; closed with the watch.
     :param limits: What watching may cost.
-    :param pace: How often it is looked.
-    :param metrics: Where figures go.
+    :param pace: How often it is polled.
+    :param metrics: Where metrics go.
     """
 
     def __init__(
@@ -58,14 +58,16 @@ class ClusterWatch:
         self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
         self.log_places = {
             Lane.LOG: LogPlaces(limits.log_streams),
-            Lane.END: LogPlaces(limits.log_streams),  # a job that has ended waits for no other log
+            Lane.END: LogPlaces(
+                limits.log_streams
+            ),  # the log of an ended job waits for no running job's log
         }
         self.users = 0
         self.jobs = 0
 
     @property
     def fair_interval(self) -> float:
-        """Seconds between two looks at each job for which half of the budget is enough."""
+        """Seconds between two status requests per job for which half of the budget is enough."""
         return self.jobs / (self.api.budget.looks_per_second / 2)
 
     @contextmanager
@@ -83,7 +85,7 @@ class ClusterWatch:
         self.metrics.gauge(JOBS_WATCHED, sum(watch.jobs for watch in watches.values()))
 
     async def close(self) -> None:
-        """End what is under way and close the connections."""
+        """Cancel what is under way and close the connections."""
         await self.board.close()
         await self.api.close()
 
@@ -117,5 +119,5 @@ async def shared_watch(
         watch.users -= 1
         if not watch.users:
             del watches[key]
-            with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+            with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
                 await watch.close()

@@ -1,4 +1,4 @@
-"""Watches a job to its end and does what is due there: stop it at a limit, read its result."""
+"""Watches a job to its end, stops it at a limit and reads its result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def watch_to_end(
     :param notice_after: Seconds after which a job that is not stopped yet is named.
     :param max_result: Bytes of its action's result that may be read, None not to read it.
     :raises RayJobTimeoutError: if a limit passed. It says so if the job could not be stopped.
-    :raises AirflowSynapseError: whatever else kept the watch from seeing the end; the job goes on.
+    :raises AirflowSynapseError: if anything else kept the watch from seeing the end; the job keeps running.
     """
     try:
         info = await watcher.watch()
@@ -49,7 +49,7 @@ async def watch_to_end(
 async def _result(
     watch: ClusterWatch, info: JobInfo, logger: Logger, max_bytes: int
 ) -> dict[str, object] | None:
-    """Return ``{"result": …}``, None if there is none or who wants it has to look again."""
+    """Return ``{"result": …}``, or None if there is none or it must be read again later."""
     if info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
         return None
     try:

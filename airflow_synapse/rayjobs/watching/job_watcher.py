@@ -37,7 +37,7 @@ class WatchOptions:
     :param deadlines: Absolute times (seconds since the epoch) by which the job must have ended, by
         the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
         PENDING.
-    :param log_lines_per_second: How many lines of the log are shown on the average, 0 for all.
+    :param log_lines_per_second: How many lines of the log are shown on average, 0 for all.
     :param fetch_result: Whether to read what the job's action returned.
     """
 
@@ -54,7 +54,7 @@ class JobWatcher:
     """Watches one job.
 
     :param watch: The cluster's watch.
-    :param job_id: The job's submission id.
+    :param job_id: The job's submission ID.
     :param options: How to watch.
     :param emit: Takes the lines of the job's log.
     :param logger: Where changes of status and outages are told.
@@ -91,12 +91,12 @@ class JobWatcher:
 
     @property
     def job_id(self) -> str:
-        """The job's submission id."""
+        """The job's submission ID."""
         return self._job_id
 
     @property
     def log_position(self) -> int:
-        """The byte of the log from which another watcher has to go on."""
+        """The byte of the log from which another watcher must continue."""
         return self._follower.position
 
     @property
@@ -107,7 +107,7 @@ class JobWatcher:
     async def watch(self) -> JobInfo:
         """Return the job as it ended, once the last line of its log is out.
 
-        :raises RayJobTimeoutError: if a deadline passed; the job was not stopped.
+        :raises RayJobTimeoutError: if a deadline passed. The job was not stopped.
         :raises RayJobNotFoundError: if the cluster does not know the job (any more).
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         :raises RayAuthenticationError: if it refused the credentials.
@@ -135,7 +135,7 @@ class JobWatcher:
                 if self._options.stream_logs and following is None and info.driver_node_id:
                     following = asyncio.create_task(self._follower.follow(info))
                 if following is not None and following.done():
-                    await following  # it never ends by itself: raises what broke it
+                    await following  # it never ends by itself, so this raises its error
                 at = loop.time() + self._pace(loop.time() - began, info.status)
         finally:
             await _cancel(following, self._logger)
@@ -147,7 +147,7 @@ class JobWatcher:
         return info
 
     async def _look(self, at: float, status: str) -> JobInfo:
-        """Return what the cluster knows about the job at a time of the event loop, or after an outage.
+        """Return what the cluster knows about the job, at this time of the event loop or after an outage.
 
         :param status: The job's status when it was last seen.
         """
@@ -178,7 +178,7 @@ class JobWatcher:
         return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
     def _limits_left(self, status: str) -> Iterator[tuple[str, float]]:
-        """Yield the limits that hold in this status, with the seconds left of each."""
+        """Yield the limits that apply in this status, with the seconds left of each."""
         for name, deadline in self._options.deadlines.items():
             if name != PENDING_TIMEOUT or status == PENDING:
                 yield name, deadline - time.time()
@@ -188,14 +188,16 @@ class JobWatcher:
     ) -> None:
         """Raise if a limit has passed.
 
-        :param status: The job's status or, in an ``outage``, what it was before; may be unknown.
+        :param status: The job's status or, in an ``outage``, its last known status, if any.
         """
         passed = [name for name, left in self._limits_left(status) if left <= 0]
         if not passed:
             return
         hint = f"Raise {passed[0]} if the job needs longer."
         if passed[0] == PENDING_TIMEOUT:
-            hint = "No node had room for it: compare what it asks for with `ray status`."
+            hint = (
+                "No node had room for it: compare the resources that it requests with `ray status`."
+            )
         reason = f"is still {status} at the end of its {passed[0]}"
         if outage is not None:
             was = f"was {status} when it was last seen" if status else "was never seen"
@@ -230,7 +232,7 @@ async def _cancel(task: asyncio.Task[None] | None, logger: Logger) -> None:
     """Cancel a task and see it end. An error of its own must not hide why it was cancelled."""
     if task is None:
         return
-    with CancelScope(shield=True):  # anyio cancels each await of who was cancelled
+    with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
         while not task.done():
             task.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
             await asyncio.wait({task}, timeout=0.5)

@@ -1,4 +1,4 @@
-"""A job's log as lines, from a byte position on, through lost connections to the last byte.
+"""Reads a job's log as lines from a byte position to the last byte, despite lost connections.
 
 The log is read as raw bytes, again and again from where the last read ended.
 """
@@ -34,20 +34,20 @@ from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.pace import Pace
 
 _MISSING_IS_NEWS_AFTER = 4
-"""How often in a row a log may be missing before that is believed: it may come late."""
+"""How many reads in a row must find no log before it counts as missing, because it may come late."""
 
 _PATIENCE_WHEN_BUSY = 10.0
-"""Where reads have to queue, a quiet log pauses so many times as long as its last read queued, and
-leaves the requests to logs that grow."""
+"""If reads have to queue, a quiet log pauses this many times as long as its last read queued, so that
+logs that grow get the requests."""
 
 _REREAD_BYTES_PER_SECOND = 2_000_000
-"""What reading a log over the dashboard, each time from its start, may cost on the average."""
+"""How much may be read on average if the dashboard sends a log from its start each time."""
 
 _PAUSE_OF_A_READER = 0.01
 """Seconds until a slow reader is asked again whether it wants more lines."""
 
 _LONGEST_KEPT = 2_000
-"""Characters of each last line that are kept for the case that the job fails."""
+"""Characters of each of the last lines that are kept in case the job fails."""
 
 
 class LogFollower:
@@ -57,8 +57,8 @@ class LogFollower:
     :param emit: Takes the next lines. Called on the event loop, so it must be quick.
     :param position: The byte of the log to start from.
     :param logger: Where to say that a log can't be read.
-    :param outages: What is known of the cluster's outages, shared with the status watch.
-    :param lines_per_second: How many lines are shown on the average, 0 for all.
+    :param outages: What is known about the cluster's outages, shared with the status watch.
+    :param lines_per_second: How many lines are shown on average, 0 for all.
     :param has_room: Whether ``emit`` can take lines without blocking, if that may change.
     """
 
@@ -96,11 +96,11 @@ class LogFollower:
 
     @property
     def position(self) -> int:
-        """The byte from which a later follower has to go on."""
+        """The byte from which a later follower must continue."""
         return self._lines.position
 
     async def follow(self, info: JobInfo) -> None:
-        """Emit lines as they appear, until cancelled. That they can't be read ends nothing."""
+        """Emit lines as they appear, until cancelled. Continues if they can't be read."""
         loop = asyncio.get_running_loop()
         backoff = self._pace.log_backoff()
         grew_at, was_growing = loop.time(), False
@@ -122,7 +122,7 @@ class LogFollower:
                 self._times_missing = 0
                 grew_at = loop.time()
             elif was_growing:
-                self._watch.board.hurry(info.job_id)  # a job's last words come right before its end
+                self._watch.board.hurry(info.job_id)  # a log falls silent when its job ends
             was_growing = is_growing
             if self.is_behind and not failure_pause:
                 await asyncio.sleep(self._cost(info))
@@ -131,7 +131,7 @@ class LogFollower:
             await asyncio.sleep(max(pause, failure_pause, self._cost(info)))
 
     async def read_once(self, info: JobInfo) -> None:
-        """Emit what the log has got, if it has begun.
+        """Emit the new lines of the log, if it has begun.
 
         :raises AirflowSynapseError: if it can't be read, or not all of it.
         """
@@ -145,7 +145,7 @@ class LogFollower:
         return max(pause, self._queued_for * _PATIENCE_WHEN_BUSY)
 
     def _cost(self, info: JobInfo) -> float:
-        """Return the seconds that the next read has to wait for not to be a burden."""
+        """Return the seconds that the next read must wait so that it is no burden."""
         if is_agent_usable(info):
             return 0.0
         return self._lines.received / _REREAD_BYTES_PER_SECOND
@@ -153,8 +153,8 @@ class LogFollower:
     async def drain(self, info: JobInfo) -> None:
         """Emit what is left of an ended job's log, to its last byte.
 
-        While only the log can't be read, for a minute or so, or another try is in vain, the rest is
-        left out with a warning: it is the status that tells how a job ended.
+        If only the log can't be read for about a minute, or another try would be useless, the rest is
+        left out with a warning, because the status decides how a job ended.
 
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         """
@@ -187,9 +187,9 @@ class LogFollower:
     async def _is_worth_another_try(
         self, info: JobInfo, error: RayClusterUnreachableError, before: int
     ) -> bool:
-        """Return whether the rest of an ended job's log may still be had, and say so if not.
+        """Return whether the rest of an ended job's log may still be read, and log it if not.
 
-        :param before: Up to which byte it was read before the read that failed.
+        :param before: The byte up to which it was read before the read that failed.
         """
         if not await self._does_cluster_answer(info) or self._lines.received > before:
             self._patience = _Patience(self._pace)
@@ -200,7 +200,7 @@ class LogFollower:
         return True
 
     async def _does_cluster_answer(self, info: JobInfo) -> bool:
-        """Wait until the cluster answers, and return whether it did at once.
+        """Wait until the cluster answers, and return whether it answered at once.
 
         :raises RayClusterUnreachableError: if that lasts too long.
         """
@@ -213,18 +213,18 @@ class LogFollower:
                 await self._outages.wait_out(error)
                 continue
             except AirflowSynapseError:
-                pass  # that is an answer, and how the job ended is known
+                pass  # this is an answer, and the job's end is known
             self._outages.over()
             return at_once
 
     def close(self) -> None:
-        """Forget the progress state that may wait to be shown."""
+        """Forget a progress state that may still wait to be shown."""
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
 
     async def _read(self, info: JobInfo, lane: Lane) -> None:
-        """Take in what the log has got since the last read, or as much as there is time for."""
+        """Take in what was added to the log since the last read, or as much as there is time for."""
         loop, before = asyncio.get_running_loop(), self._lines.received
         began = loop.time()
         # Over the dashboard a log comes from its start, so its turn begins once there is something new.
@@ -286,14 +286,14 @@ class LogFollower:
         count = self._limit.left_out(time.monotonic(), is_end=is_end)
         if count:
             self._logger.warning(
-                "%s left out here: the job writes more than the limit set for its log. All of it is in the "
-                "Ray dashboard at %s.",
+                "%s left out here, because the job writes more than the limit set for its log. The Ray "
+                "dashboard at %s has the whole log.",
                 f"{counted(count, 'line')} {'was' if count == 1 else 'were'}",
                 self._api.cluster.address,
             )
 
     def _note_failure(self, info: JobInfo, error: AirflowSynapseError) -> None:
-        """Say that only the log can't be read; an outage of the whole cluster is told elsewhere."""
+        """Warn that only the log can't be read. An outage of the whole cluster is logged elsewhere."""
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
@@ -304,8 +304,8 @@ class LogFollower:
         if is_news and not self._outages.is_under_way:
             self._failure_is_told = True
             self._logger.warning(
-                "The log of Ray job %s can't be read for the time being: %s. Its status is watched "
-                "all the same.",
+                "The log of Ray job %s can't be read at the moment: %s. Its status is still "
+                "watched.",
                 info.job_id,
                 _reason(error),
             )
@@ -313,7 +313,9 @@ class LogFollower:
     def _note_success(self, info: JobInfo) -> None:
         if self._failure_is_told and self._failing_since is not None:
             seconds = time.monotonic() - self._failing_since
-            self._logger.info("The log of Ray job %s goes on after %.1f s.", info.job_id, seconds)
+            self._logger.info(
+                "The log of Ray job %s can be read again after %.1f s.", info.job_id, seconds
+            )
         self._failing_since = None
         self._failure_is_told = False
 
@@ -322,15 +324,15 @@ class LogFollower:
         if self._times_missing >= _MISSING_IS_NEWS_AFTER and not self._missing_is_told:
             self._missing_is_told = True
             self._logger.warning(
-                "The log of Ray job %s can't be read: %s. Its status is watched all the same.",
+                "The log of Ray job %s can't be read: %s. Its status is still watched.",
                 info.job_id,
                 _reason(error),
             )
 
     def _tell_rest_is_left_out(self, info: JobInfo, error: AirflowSynapseError) -> None:
         self._logger.warning(
-            "The rest of the log of Ray job %s can't be read: %s. How the job ended counts all the "
-            "same.",
+            "The rest of the log of Ray job %s can't be read: %s. The job's final status still "
+            "counts.",
             info.job_id,
             _reason(error),
         )
@@ -339,11 +341,11 @@ class LogFollower:
 async def read_new_lines(
     watch: ClusterWatch, info: JobInfo, *, position: int, emit: Emit, logger: Logger
 ) -> int:
-    """Hand the lines of a job's log from a byte on to ``emit``, and return from which byte to go on.
+    """Pass a job's log from a byte position on to ``emit``, and return the byte to continue from.
 
-    While the job runs these are the lines there are now; once it has ended, all to the last byte,
-    through failures that pass. Raises nothing if the log can't be read: the caller looks now and then
-    and waits for the job's end, and the log goes on at the next look.
+    While the job runs, these are the lines that exist now. Once it has ended, they are all lines to the
+    last byte, despite temporary failures. Raises nothing if the log can't be read: the caller waits for
+    the job's end with a call now and then, and the next call continues the log.
 
     :param position: The byte that an earlier call returned, at first 0.
     """
@@ -365,7 +367,7 @@ async def read_new_lines(
 
 
 class _Patience:
-    """How long it may fail to read the end of a log."""
+    """How long reads of the end of a log may fail."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -373,7 +375,7 @@ class _Patience:
         self._tries = 0
 
     def is_over(self, now: float) -> bool:
-        """Take note of another failure, and return whether that was the last."""
+        """Note another failure, and return whether it was the last one that is allowed."""
         if self._since is None:
             self._since = now
         self._tries += 1

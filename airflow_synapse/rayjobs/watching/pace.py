@@ -1,4 +1,4 @@
-"""How often a watch looks, and how long it bears with what does not work. Pure."""
+"""How often a watch polls, and how long it tolerates failures. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from airflow_synapse.rayjobs.patience import Backoff
 
 @dataclass(frozen=True)
 class Pace:
-    """The times of a watch, in seconds where not said otherwise.
+    """The times of a watch, in seconds unless stated otherwise.
 
-    :param eager_poll: Between two looks at a job's status right after its watch began.
-    :param eagerness: The looks slow down to this share of the time watched so far.
+    :param eager_poll: Between two status requests for a job right after its watch began.
+    :param eagerness: The interval grows to this share of the time watched so far.
     :param first_retry: The first pause after a request that failed.
     :param longest_retry: The longest pause while a cluster is unreachable.
     :param log_read: Between two reads of a log that grows.
@@ -20,10 +20,10 @@ class Pace:
     :param slowing_down: The pause between two reads of a quiet log is this share of the time it has been
         quiet.
     :param longest_log_retry: Between two tries to read a log that can't be read, at most.
-    :param log_failing_is_news_after: After which it is told that a log can't be read.
-    :param patience_for_end: After which the rest of an ended job's log is left out, if all that fails is
-        to read it.
-    :param tries_of_end: How many tries in a row have to fail before that, too.
+    :param log_failing_is_news_after: Until a warning says that a log can't be read.
+    :param patience_for_end: Until the rest of an ended job's log is left out, if only the log can't
+        be read.
+    :param tries_of_end: How many tries in a row must also have failed by then.
     :param progress_interval: Between two states of a progress bar that are shown.
     """
 

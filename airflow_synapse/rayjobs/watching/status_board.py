@@ -1,8 +1,8 @@
-"""Looks at the status of all jobs that are watched on one cluster, with as few requests as it takes.
+"""Polls the status of all watched jobs on one cluster with as few requests as possible.
 
 Each watcher says when it wants to look at its job next. Looks that are due are answered one by one
-with ``GET /api/jobs/{id}``, or, where many jobs are watched, all together with ``GET /api/jobs/``. That
-list holds all jobs that a cluster remembers, so what it costs is reckoned anew each time.
+with ``GET /api/jobs/{id}`` or, if many jobs are watched, all together with ``GET /api/jobs/``. That
+list has all jobs that a cluster remembers, so its cost is measured anew each time.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from airflow_synapse.rayjobs.reporting import OUTAGES, Metrics
 from airflow_synapse.rayjobs.watching.pace import Pace
 
 _MANY = 20
-"""Jobs watched from which on the list of all jobs may be the cheaper way."""
+"""The number of watched jobs from which the list of all jobs may be cheaper."""
 
 _CHEAPER = 2.0
-"""How many times cheaper than the single looks that it makes needless a list has to be."""
+"""How many times cheaper a list must be than the single looks that it replaces."""
 
 _MOST_SHARE_OF_LISTS = 0.5
 _LEAST_SHARE_OF_LISTS = 0.3
-"""What lists may take of the time, more where a list does not hold up other requests for long."""
+"""The share of the time that lists may take; more if a list does not hold up other requests for long."""
 
 _WORTH_IS_RECKONED_EVERY = 0.25
-"""Seconds between two reckonings whether a list is worth it, which go through all looks."""
+"""Seconds between two decisions whether a list is worth it, because each goes through all looks."""
 
 _LIST_IS_TRIED_AGAIN_AFTER = 300.0
-"""Seconds for which a list that was too expensive or could not be had is not asked for."""
+"""Seconds until the list is tried again after it was too expensive or could not be read."""
 
 _SOON = 0.5
-"""The share of its interval by which a look may be early where the answer is at hand anyway. It makes
+"""The share of its interval by which a look may be early if its answer is available anyway. This makes
 the looks of many jobs fall due together, so that one list answers them all."""
 
 _AT_A_TIME = 25
 """Watchers woken before other tasks of the event loop get their turn."""
 
 _OUTAGE_AFTER = 2
-"""Failed requests in a row after which not one job but the cluster has a problem, if they were about
-different things."""
+"""Failed requests in a row, about different things, after which the problem is the cluster and not one
+job."""
 
 _THE_CLUSTER = ""
-"""Stands for the cluster itself among the job ids that were asked for in vain."""
+"""Stands for the cluster itself among the job IDs whose requests failed."""
 
 _LONGEST_PROBE = 5.0
-"""Seconds for which a job that does not answer keeps others from being asked for."""
+"""Seconds for which a request that gets no answer holds up requests for other jobs."""
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ class _Look:
     backoff: Backoff
 
     def takes_answer_of(self, now: float) -> bool:
-        """Return whether an answer that is at hand now will do, though it may be early."""
+        """Return whether an answer that is available now will do, though it may be early."""
         return self.at - now <= _SOON * (self.at - self.asked_at)
 
 
@@ -155,14 +155,14 @@ class StatusBoard:
             tasks = list(left)
 
     def _note_stop(self, running: asyncio.Task[None]) -> None:
-        """Leave nobody waiting for a board that broke."""
+        """Fail all waiting looks if the board broke."""
         error = None if running.cancelled() else running.exception()
         if isinstance(error, Exception):
             self._running = None
             for look in self._all_looks():
                 _fail(look, error)
 
-    # What is to be looked at
+    # Which looks are due
 
     def _queue(self, look: _Look) -> None:
         heapq.heappush(self._later, (look.at, next(self._numbers), look))
@@ -181,7 +181,7 @@ class StatusBoard:
         return [look for looks in self._looks.values() for look in looks]
 
     def _collect_due(self) -> None:
-        """Move what is due from the heap to the queue; forget what was answered or queued anew."""
+        """Move looks that are due from the heap to the queue; drop those answered or queued again."""
         now = asyncio.get_running_loop().time()
         while self._later and self._later[0][0] <= now:
             at, _, look = heapq.heappop(self._later)
@@ -189,7 +189,7 @@ class StatusBoard:
                 self._due.append(look)
 
     def _next_due(self) -> Iterator[_Look]:
-        """Take the look that is due the longest, if there is one; what is urgent comes first."""
+        """Take the look that has been due the longest, if there is one. Urgent looks come first."""
         while self._urgent or self._due:
             look = (self._urgent or self._due).popleft()
             if not look.answer.done():
@@ -224,7 +224,7 @@ class StatusBoard:
                 await self._look_at_one()
 
     def _is_list_cheaper(self) -> bool:
-        """Return whether the list would make enough single looks needless, at once and soon."""
+        """Return whether the list would replace enough single looks, now and soon."""
         now = asyncio.get_running_loop().time()
         looks_per_list = self._list_seconds / self._api.budget.pace.look_seconds
         worth = max(_MANY, _CHEAPER * looks_per_list)
@@ -263,14 +263,14 @@ class StatusBoard:
         except AirflowSynapseError as error:
             self._note_success()
             _fail(look, error)
-        except Exception as error:  # noqa: BLE001  # the watcher has to hear of it, not this task
+        except Exception as error:  # noqa: BLE001  # the watcher must get it, not this task
             _fail(look, error)
         else:
             self._note_success()
             _answer(look, info)
 
     def _pause_between_lists(self) -> float:
-        """Return the seconds that are left to others, who must not wait too long on the average."""
+        """Return the seconds that are left to other requests, so that they wait little on average."""
         if not self._list_seconds:
             return 0.0
         bearable = 2 * self._api.budget.pace.bearable_rise / self._list_seconds

@@ -79,8 +79,8 @@ async def test_compressed_bomb_costs_no_memory(server: tuple[Server, JobsApi], s
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        (b"[" * 100_000 + b"]" * 100_000, "nested too deep"),
-        (b" " * (5 * 1024**2), "more than 4 MiB"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b" " * (5 * 1024**2), "larger than 4 MiB"),
         (b"<html>", "not JSON"),
         (b'"RUNNING"', "it sent"),
         (b'{"status": ["RUNNING"]}', "it sent an answer with an unknown job status"),

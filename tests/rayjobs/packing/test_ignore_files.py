@@ -263,7 +263,7 @@ def test_pattern_that_leaves_a_path_out_is_known(tmp_path: Path) -> None:
     left_out = why_left_out(tmp_path, "a/b.py", excludes=("a",))
     assert left_out is not None
     assert "(in excludes)" in str(left_out.pattern)
-    assert "out of excludes" in left_out.hint
+    assert "from excludes" in left_out.hint
     left_out = why_left_out(tree(tmp_path, {"venv/x.py": ""}), "venv/x.py")
     assert left_out is not None
     assert left_out.hint == "Rename the file or folder."

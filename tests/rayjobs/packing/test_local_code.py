@@ -147,14 +147,20 @@ def test_uri_is_a_module_as_it_is(tmp_path: Path) -> None:
         (lambda at: at / "nowhere", "nowhere: there is no such file or folder"),
         (
             lambda at: tree(at, {"a.txt": ""}) / "a.txt",
-            "a.txt: it is no module: Ray takes a folder",
+            "a.txt: it is not a module: Ray accepts a folder",
         ),
-        (lambda at: tree(at, {"a.zip": ""}) / "a.zip", "a.zip: it is no module"),
-        (lambda at: tree(at, {"a.whl": ""}) / "a.whl", "a.whl: this is no name of a wheel"),
-        (lambda at: sys, "the module 'sys' is neither one file nor one folder"),
-        (lambda at: types.ModuleType("made"), "the module 'made' is neither"),
-        (lambda at: 7, "a int is no path"),
-        (lambda at: {"a": 1}, "a dict is no path"),
+        (lambda at: tree(at, {"a.zip": ""}) / "a.zip", "a.zip: it is not a module"),
+        (lambda at: tree(at, {"a.whl": ""}) / "a.whl", "a.whl: this is not a valid wheel name"),
+        (
+            lambda at: sys,
+            "the module 'sys' in runtime_env['py_modules'] is neither a single file nor a single folder",
+        ),
+        (
+            lambda at: types.ModuleType("made"),
+            "the module 'made' in runtime_env['py_modules'] is neither",
+        ),
+        (lambda at: 7, "a value of type int is not a path"),
+        (lambda at: {"a": 1}, "a value of type dict is not a path"),
     ],
 )
 def test_what_is_no_module_is_told(tmp_path: Path, given: Any, told: str) -> None:
@@ -172,7 +178,9 @@ def test_module_in_a_folder_of_several_places_is_told(tmp_path: Path) -> None:
     module = types.ModuleType("wide")
     module.__path__ = [str(tmp_path), str(tmp_path / "b")]
 
-    with pytest.raises(RayJobSubmissionError, match="'wide' is neither one file nor one folder"):
+    with pytest.raises(
+        RayJobSubmissionError, match=r"'wide' in .* is neither a single file nor a single folder"
+    ):
         prepared(plugin(tmp_path), runtime_env={"py_modules": [module]})
 
 
@@ -282,7 +290,7 @@ def test_zip_that_is_none_is_told(tmp_path: Path) -> None:
     """Ray would find out on the cluster."""
     path = tree(tmp_path, {"code.zip": "no zip"}) / "code.zip"
 
-    with pytest.raises(PluginManifestError, match=r"code\.zip: this is no zip file"):
+    with pytest.raises(PluginManifestError, match=r"code\.zip: this is not a zip file"):
         RayJobExecutor("http://head", working_dir=path).prepare_entrypoint("true")
 
 
@@ -293,7 +301,7 @@ def test_zip_that_changes_after_it_was_prepared_is_told(tmp_path: Path) -> None:
     archive(tmp_path, a="2")
 
     with (
-        pytest.raises(RayJobSubmissionError, match="changed while it was packed"),
+        pytest.raises(RayJobSubmissionError, match="changed while the package was built"),
         job.packages[0].zipped(),
     ):
         pass
@@ -307,7 +315,7 @@ def test_requirement_that_a_zip_lacks_is_told(tmp_path: Path) -> None:
         runtime_env={"pip": [f"{UPLOADED}/libs/a", f"{UPLOADED}/libs/b"]},
     )
 
-    with pytest.raises(PluginManifestError, match="need libs/b, which is not in it"):
+    with pytest.raises(PluginManifestError, match="need libs/b, which it does not contain"):
         executor.prepare_entrypoint("true")
 
 
@@ -416,7 +424,7 @@ def test_entrypoint_that_is_left_out_is_told(
         executor.prepare_action(action, {})
 
     assert str(caught.value).startswith(str(root / file))
-    (advice,) = re.findall(r"Write (\S+) into", str(caught.value))
+    (advice,) = re.findall(r"add the line (\S+) to the folder", str(caught.value))
     (root / ".rayignore").write_text(f"{advice}\n")
     executor.prepare_action(action, {})
 
@@ -437,7 +445,7 @@ def test_entrypoint_of_an_installed_package_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["json.py", "logging/__init__.py", "types.py"])
 def test_module_that_hides_one_that_ray_needs_is_told(tmp_path: Path, file: str) -> None:
     """No process of Ray would start with the plugin on its path."""
-    with pytest.raises(PluginManifestError, match=r"hides Python's own module .*Rename it"):
+    with pytest.raises(PluginManifestError, match=r"hide Python's own module .*Rename it"):
         prepared(plugin(tmp_path, **{file: ""}))
 
 

@@ -172,7 +172,7 @@ def test_advice_for_a_required_file_helps(tmp_path, ignored):
     folder = tree(tmp_path, _dot_gitignore=ignored, wheels__x_dot_whl="")
     with pytest.raises(PluginManifestError) as caught:
         build_directory_package(folder, required=["wheels/x.whl"])
-    (advice,) = re.findall(r"Write (\S+) into", str(caught.value))
+    (advice,) = re.findall(r"add the line (\S+) to the folder", str(caught.value))
 
     (folder / ".rayignore").write_text(f"{advice}\n")
 
@@ -217,7 +217,7 @@ def test_file_that_changes_while_it_is_packed_is_told(tmp_path):
     package = build_directory_package(folder)
     tree(folder, a="2")
 
-    with pytest.raises(RayJobSubmissionError, match="changed while it was packed"):
+    with pytest.raises(RayJobSubmissionError, match="changed while the package was built"):
         names(package)
 
 

@@ -60,8 +60,8 @@ Given = dict[str, Any]
     ("change", "kind", "told"),
     [
         (lambda p: {"working_dir": p / "nowhere"}, PluginManifestError, "nowhere"),
-        (lambda p: {"working_dir": None}, PluginManifestError, "working_dir: it was not given"),
-        (lambda p: {"working_dir": ""}, PluginManifestError, "working_dir: it was not given"),
+        (lambda p: {"working_dir": None}, PluginManifestError, "working_dir: it is not set"),
+        (lambda p: {"working_dir": ""}, PluginManifestError, "working_dir: it is not set"),
         (
             lambda p: {"working_dir": "s3://bucket/plugin.tar"},
             PluginManifestError,
@@ -171,11 +171,14 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"job_id": ".."}, "1 to 128 characters"),
         ({"entrypoint_num_cpus": -1}, "num_cpus is -1"),
         ({"entrypoint_num_gpus": 1}, "both num_gpus and entrypoint_num_gpus were given"),
-        ({"submission_id": "x"}, "Give the id as job_id"),
+        ({"submission_id": "x"}, "Pass the submission ID as job_id"),
         ({"no_such_argument": 1}, "no_such_argument"),
         ({"metadata": {"a": None}}, "metadata 'a'"),
         ({"runtime_env": "env.yaml"}, "its runtime_env is a str"),
-        ({"runtime_env": {"working_dir": 7}}, "runtime_env['working_dir']: a int is no path"),
+        (
+            {"runtime_env": {"working_dir": 7}},
+            "runtime_env['working_dir']: a value of type int is not a path",
+        ),
         ({"runtime_env": {"py_modules": "mod"}}, "runtime_env['py_modules'] is a str"),
         ({"runtime_env": {"py_modules": [7]}}, "runtime_env['py_modules']"),
         ({"runtime_env": {"excludes": "*.bin"}}, "runtime_env['excludes'] is a str"),
@@ -185,7 +188,7 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"runtime_env": {"config": {"setup_timeout_seconds": 0}}}, "setup_timeout_seconds"),
         ({"runtime_env": {"conda": "no-such.yml"}}, "no-such.yml"),
         ({"runtime_env": {"pip": {"packages": ["a"], "pip_chek": True}}}, "pip_chek"),
-        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "both uv and conda"),
+        ({"runtime_env": {"uv": ["a"], "conda": "env"}}, "its runtime_env has uv and conda"),
         ({"runtime_env": {"env_vars": {"A": ["x"]}}}, "runtime_env['env_vars']['A']"),
     ],
 )
@@ -244,7 +247,7 @@ def test_params_over_the_limit_are_refused(stub_dashboard: StubDashboard, tmp_pa
 
     with (
         patch.object(packages, "MAX_PACKAGE_BYTES", 1024**2),
-        pytest.raises(RayJobSubmissionError, match="Hand large data over as a path"),
+        pytest.raises(RayJobSubmissionError, match="Pass large data as a path"),
     ):
         executor.submit("a:b", {"blob": "x" * 1024**2})
 
@@ -351,7 +354,7 @@ LONG = "x" * 128 * 1024
     [
         (
             {"entrypoint": LONG},
-            "its entrypoint has 131,072 bytes, and Linux takes fewer than 131,072",
+            "its entrypoint has 131,072 bytes, but Linux allows fewer than 131,072",
         ),
         (
             {"runtime_env": {"env_vars": {"BIG": LONG[4:]}}},
@@ -359,7 +362,7 @@ LONG = "x" * 128 * 1024
         ),
         (
             {"runtime_env": {"env_vars": {"A": LONG[:70_000], "B": LONG[:70_000]}}},
-            "in all, and a node",
+            "together, but a node accepts at most",
         ),
         ({"metadata": {"note": LONG}}, "its metadata have 131,"),
     ],
@@ -392,7 +395,10 @@ def test_largest_command_and_environment_are_let_through() -> None:
         ({"runtime_env": "{}"}, "runtime_env is a str, not a mapping"),
         ({"metadata": "who=me"}, "metadata is a str, not a mapping"),
         ({"metadata": {"who": {"me"}}}, "its metadata 'who' is a set"),
-        ({"runtime_env": {"pip": {"packages": [1]}}}, "['pip']['packages'][0] is a int, not text"),
+        (
+            {"runtime_env": {"pip": {"packages": [1]}}},
+            "['pip']['packages'][0] is a int, not a string",
+        ),
         ({"runtime_env": {"uv": {"packages": "numpy"}}}, "['uv']['packages'] is a str, not a list"),
         (
             {"runtime_env": {"worker_process_setup_hook": print}},

@@ -28,19 +28,19 @@ def test_resources_get_ray_s_names() -> None:
 @pytest.mark.parametrize(
     ("resources", "told"),
     [
-        (Resources(num_cpus=-1), "num_cpus is -1 but must be 0 or more"),
-        (Resources(num_gpus=-0.5), "num_gpus is -0.5 but must be 0 or more"),
-        (Resources(memory=-1), "memory is -1 but must be 0 or more"),
+        (Resources(num_cpus=-1), "num_cpus is -1, but it must be 0 or more"),
+        (Resources(num_gpus=-0.5), "num_gpus is -0.5, but it must be 0 or more"),
+        (Resources(memory=-1), "memory is -1, but it must be 0 or more"),
         (Resources(num_cpus=math.nan), "must be 0 or more"),
         (Resources(num_cpus=math.inf), "must be 0 or more"),
-        (Resources(num_cpus="2"), "num_cpus is '2' but must be a number"),
+        (Resources(num_cpus="2"), "num_cpus is '2', but it must be a number"),
         (Resources(num_cpus=True), "must be a number"),
         (Resources(memory=1.5), "must be a whole number of bytes"),
         (Resources(resources={"a": -1}), "resources['a'] is -1"),
-        (Resources(resources=["a"]), "must be a mapping from names"),
-        (Resources(resources={1: 1}), "must be a mapping from names"),
+        (Resources(resources=["a"]), "must be a mapping with strings as keys"),
+        (Resources(resources={1: 1}), "must be a mapping with strings as keys"),
         (Resources(label_selector={"zone": 1}), "label_selector['zone'] is 1"),
-        (Resources(label_selector="zone"), "must be a mapping from names"),
+        (Resources(label_selector="zone"), "must be a mapping with strings as keys"),
     ],
 )
 def test_amounts_that_can_not_be_are_refused(resources: Resources, told: str) -> None:

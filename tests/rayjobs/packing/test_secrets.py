@@ -71,7 +71,7 @@ def test_private_key_is_refused_whatever_its_file_is_called(tmp_path: Path, text
     """Also inside of JSON and YAML, and behind a chain of certificates."""
     folder(tmp_path, "conf/tls.txt", text)
 
-    with pytest.raises(PluginManifestError, match=r"conf/tls\.txt: .* it holds a private key"):
+    with pytest.raises(PluginManifestError, match=r"conf/tls\.txt: .* it contains a private key"):
         build_directory_package(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_all_secrets_are_named_at_once(tmp_path: Path) -> None:
     """Nobody has to submit again for each of them."""
     folder(folder(tmp_path, "id_rsa"), "a/.env")
 
-    with pytest.raises(PluginManifestError, match=r"a/\.env: .* \(likewise: id_rsa\)"):
+    with pytest.raises(PluginManifestError, match=r"a/\.env: .* \(also: id_rsa\)"):
         build_directory_package(tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_module_is_looked_through_as_well(tmp_path: Path, module: str) -> None:
         runtime_env={"py_modules": [str(tmp_path / module)]},
     )
 
-    with pytest.raises(PluginManifestError, match=r"one\.py: .* it holds a private key"):
+    with pytest.raises(PluginManifestError, match=r"one\.py: .* it contains a private key"):
         executor.prepare_action("go", {})
 
 

@@ -339,7 +339,8 @@ async def test_pending_deadline_holds_only_while_the_job_waits(
     too_late = a_watcher(watch, deadlines={PENDING_TIMEOUT: time.time() + 0.2})
 
     with pytest.raises(
-        RayJobTimeoutError, match=re.escape("compare what it asks for with `ray status`")
+        RayJobTimeoutError,
+        match=re.escape("compare the resources that it requests with `ray status`"),
     ):
         await too_late.watch()
 

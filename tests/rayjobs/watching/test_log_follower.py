@@ -210,19 +210,19 @@ async def test_log_that_alone_can_t_be_read_is_told_once(
     def texts() -> list[str]:
         return [record.getMessage() for record in caplog.records]
 
-    while not any("for the time being" in text for text in texts()):
+    while not any("at the moment" in text for text in texts()):
         await asyncio.sleep(0.01)
     reads = stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG)
     while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < reads + 2:
         await asyncio.sleep(0.01)
     stub.heal()
     await reader.wait_for(lambda: reader.lines == ["one"])
-    while not any("goes on after" in text for text in texts()):
+    while not any("can be read again after" in text for text in texts()):
         await asyncio.sleep(0.01)
     following.cancel()
 
-    assert sum(f"read for the time being: it answered {status}" in text for text in texts()) == 1
-    assert sum("The log of Ray job j goes on after" in text for text in texts()) == 1
+    assert sum(f"read at the moment: it answered {status}" in text for text in texts()) == 1
+    assert sum("The log of Ray job j can be read again after" in text for text in texts()) == 1
 
 
 async def test_outage_of_the_cluster_is_not_told_again_for_the_log(
