@@ -144,7 +144,7 @@ def test_connection_form_hides_what_is_secret(browser: AirflowBrowser) -> None:
 def test_connection_is_tested_by_a_click(
     airflow: AirflowDeployment, browser: AirflowBrowser, ray_head: RayHead
 ) -> None:
-    """The button in the list of connections tells which Ray takes jobs there, as seen from the API server."""
+    """The button in the list of connections tells that Ray accepts jobs there, as seen from the API server."""
     airflow.cli(
         "connections", "add", "ray_clicked", "--conn-type", "ray",
         "--conn-host", "127.0.0.1", "--conn-port", str(ray_head.dashboard_port),
@@ -153,4 +153,4 @@ def test_connection_is_tested_by_a_click(
     browser.find_text("ray_clicked")
     browser.find("button[aria-label='Test Connection']").click()
 
-    browser.wait_for_text("[role=status]", f"at {ray_head.dashboard_url} takes jobs.")
+    browser.wait_for_text("[role=status]", f"at {ray_head.dashboard_url} accepts jobs.")
