@@ -26,6 +26,8 @@ from airflow_synapse.rayjobs.models import (
     SUCCEEDED,
     TERMINAL_STATUSES,
     JobInfo,
+    integer_or_none,
+    text_or_none,
 )
 
 Event = dict[str, Any]
@@ -98,9 +100,9 @@ def outcome_of(event: Any) -> Outcome:
             "", failure=ExecutionError(reason=reason, hint="Look at the triggerer's log.")
         )
     known: dict[str, Any] = {
-        "job_id": _text(event.get("job_id")) or "",
-        "cluster": _text(event.get("cluster")) or "",
-        "page": _text(event.get(JOB_PAGE_KEY)),
+        "job_id": text_or_none(event.get("job_id")) or "",
+        "cluster": text_or_none(event.get("cluster")) or "",
+        "page": text_or_none(event.get(JOB_PAGE_KEY)),
     }
     lines = event.get("last_lines")
     last_lines = tuple(str(line) for line in lines) if isinstance(lines, list) else ()
@@ -116,29 +118,29 @@ def _info_of(event: Mapping[str, Any]) -> JobInfo:
     if end is None and isinstance(duration := event.get("duration"), (int, float)):
         start, end = (
             0,
-            _integer(duration * 1000),
+            integer_or_none(duration * 1000),
         )  # all that version 0.1.0 told  # version 0.1.0 wrote nothing else
     return JobInfo(
-        job_id=_text(event.get("job_id")) or "",
+        job_id=text_or_none(event.get("job_id")) or "",
         status=event["status"],
-        message=_text(event.get("message")),
-        error_type=_text(event.get("error_type")),
-        driver_exit_code=_integer(event.get("driver_exit_code")),
-        start_time=_integer(start),
-        end_time=_integer(end),
+        message=text_or_none(event.get("message")),
+        error_type=text_or_none(event.get("error_type")),
+        driver_exit_code=integer_or_none(event.get("driver_exit_code")),
+        start_time=integer_or_none(start),
+        end_time=integer_or_none(end),
         metadata={key: str(value) for key, value in metadata.items() if value is not None},
     )
 
 
 def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowSynapseError:
-    status, cluster = event["status"], _text(event.get("cluster"))
-    http_status = _integer(event.get("http_status"))
+    status, cluster = event["status"], text_or_none(event.get("cluster"))
+    http_status = integer_or_none(event.get("http_status"))
     if status == ERROR and http_status is not None:
         return RayAuthenticationError(cluster=cluster or "its address", http_status=http_status)
     facts: dict[str, Any] = {
-        "job_id": _text(event.get("job_id")),
-        "reason": _text(event.get("reason", event.get("message"))) or "",
-        "hint": _text(event.get("hint")) or "",
+        "job_id": text_or_none(event.get("job_id")),
+        "reason": text_or_none(event.get("reason", event.get("message"))) or "",
+        "hint": text_or_none(event.get("hint")) or "",
     }
     if status == UNREACHABLE:
         return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
@@ -150,18 +152,8 @@ def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowS
     if status not in kinds:
         facts["reason"] = f"was watched by a trigger that ended with the unknown status {status!r}"
     return kinds.get(status, ExecutionError)(
-        cluster=cluster, status=_text(event.get("job_status")), last_lines=last_lines, **facts
+        cluster=cluster,
+        status=text_or_none(event.get("job_status")),
+        last_lines=last_lines,
+        **facts,
     )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _integer(value: Any) -> int | None:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return int(value) if is_number and abs(value) < _LARGEST_NUMBER else None
-
-
-_LARGEST_NUMBER = 2**53
-"""Beyond that no time and no exit code makes sense; what is no number is not below it either."""

@@ -40,7 +40,7 @@ def find_wheels(folder: Path, wheels_dir: str = DEFAULT_WHEELS_DIR) -> tuple[str
         )
     found = sorted(path for path in wheels.iterdir() if path.suffix == ".whl" and path.is_file())
     for wheel in found:
-        _name_and_version(wheel)
+        name_and_version(wheel)
     return tuple(wheel.relative_to(root).as_posix() for wheel in found)
 
 
@@ -55,14 +55,14 @@ def wheel_lines(wheels: Iterable[str], *, hashed_in: Path | None = None) -> tupl
     """
     by_name: dict[str, list[Path]] = defaultdict(list)
     for wheel in wheels:
-        by_name[_name_and_version(Path(wheel))[0]].append(Path(wheel))
+        by_name[name_and_version(Path(wheel))[0]].append(Path(wheel))
     lines: list[str] = []
     for name, paths in sorted(by_name.items()):
         hashes = "".join(f" --hash=sha256:{_sha256(hashed_in / p)}" for p in paths if hashed_in)
         if len(paths) == 1:
             lines.append(uploaded_path(paths[0].as_posix()) + hashes)
             continue
-        versions = {_name_and_version(path)[1] for path in paths}
+        versions = {name_and_version(path)[1] for path in paths}
         lines.append(f"--find-links {uploaded_path(paths[0].parent.as_posix())}")
         lines.append((f"{name}=={versions.pop()}" if len(versions) == 1 else name) + hashes)
     return tuple(dict.fromkeys(lines))
@@ -81,7 +81,8 @@ def _sha256(wheel: Path) -> str:
     return digest.hexdigest()
 
 
-def _name_and_version(wheel: Path) -> tuple[str, str]:
+def name_and_version(wheel: Path) -> tuple[str, str]:
+    """Return the normalized name and the version that a wheel's file name gives; refuse any other name."""
     try:
         name, version, _, _ = parse_wheel_filename(wheel.name)
     except InvalidWheelFilename as exc:

@@ -152,27 +152,30 @@ class JobInfo:
         return cls(
             job_id=str(details.get("submission_id") or details.get("job_id") or ""),
             status=status,
-            message=_text(details.get("message")),
-            error_type=_text(details.get("error_type")),
-            driver_exit_code=_integer(details.get("driver_exit_code")),
-            start_time=_integer(details.get("start_time")),
-            end_time=_integer(details.get("end_time")),
-            entrypoint=_text(details.get("entrypoint")) or "",
+            message=text_or_none(details.get("message")),
+            error_type=text_or_none(details.get("error_type")),
+            driver_exit_code=integer_or_none(details.get("driver_exit_code")),
+            start_time=integer_or_none(details.get("start_time")),
+            end_time=integer_or_none(details.get("end_time")),
+            entrypoint=text_or_none(details.get("entrypoint")) or "",
             metadata={str(key): str(value) for key, value in metadata.items()}
             if isinstance(metadata, dict)
             else {},
-            driver_node_id=_text(details.get("driver_node_id")),
-            driver_agent_http_address=_text(details.get("driver_agent_http_address")),
+            driver_node_id=text_or_none(details.get("driver_node_id")),
+            driver_agent_http_address=text_or_none(details.get("driver_agent_http_address")),
         )
 
 
-def _text(value: Any) -> str | None:
+def text_or_none(value: Any) -> str | None:
+    """Return what another program wrote as text; nothing stays ``None``."""
     return None if value is None else str(value)
 
 
-def _integer(value: Any) -> int | None:
+def integer_or_none(value: Any) -> int | None:
+    """Return a time or an exit code that another program wrote, or ``None`` for what cannot be one."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return int(value) if is_number and abs(value) < _LARGEST_NUMBER else None
 
 
 _LARGEST_NUMBER = 2**53
+"""Beyond that no time and no exit code makes sense; what is no number is not below it either."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
 from airflow_synapse.plugin.action import needed_files
 from airflow_synapse.plugin.manifest import PACKAGE_MANAGERS
 from airflow_synapse.plugin.uploaded_paths import uploaded_path
+from airflow_synapse.plugin.wheels import name_and_version
 from airflow_synapse.rayjobs.packing.packages import (
     Package,
     build_directory_package,
@@ -145,14 +144,7 @@ def _place(module: object) -> str:
 
 def _wheel_name(path: Path) -> str:
     """Return the wheel's name with a build tag for its content, because a rebuilt wheel keeps its name."""
-    try:
-        parse_wheel_filename(path.name)
-    except InvalidWheelFilename as exc:
-        raise PluginManifestError(
-            path=str(path),
-            reason="this is not a valid wheel name",
-            hint="Name it name-version-python-abi-platform.whl; pip rejects any other form.",
-        ) from exc
+    name_and_version(path)  # refuses what is not a valid wheel name
     name, version, *build, python, abi, platform = path.stem.split("-")
     return "-".join([name, version, f"{build[0] if build else 0}_{{}}", python, abi, platform]) + (
         ".whl"
