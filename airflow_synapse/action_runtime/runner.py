@@ -15,9 +15,10 @@ from typing import Any, Optional
 
 from .call import Call, RefusedCallError, call_function, failed, load_target, read_call
 from .job_log import JobLog, drop_broken_output, flush_output
+from .log_folder import JobPlace, find_place
 from .ray_job import leave_own_package_out
-from .result_file import JobPlace, find_place, take_place, write_result
-from .result_json import result_text
+from .results.result_file import take_place, write_result
+from .results.result_json import result_text
 from .synapse import is_synapse_action, run_synapse_action
 
 SUCCEEDED = 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.exceptions import (
     ActionNotFoundError,
@@ -28,6 +28,9 @@ from airflow_synapse.plugin.manifest import (
 from airflow_synapse.plugin.requirements import read_requirements, want_hashes
 from airflow_synapse.plugin.uploaded_paths import uploaded_paths
 from airflow_synapse.plugin.wheels import find_wheels, wheel_lines
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 RUNTIME_MODULE = "airflow_synapse_action_runtime"
 RUNTIME_ENTRYPOINT = f"python -m {RUNTIME_MODULE}"
@@ -76,12 +79,15 @@ def action_runtime_files(call: bytes) -> dict[str, bytes]:
 
 @cache
 def _runtime_sources() -> dict[str, bytes]:
-    sources = files("airflow_synapse.action_runtime")
-    return {
-        f"{RUNTIME_MODULE}/{file.name}": file.read_bytes()
-        for file in sources.iterdir()
-        if file.name.endswith(".py")
-    }
+    return dict(_sources(files("airflow_synapse.action_runtime"), RUNTIME_MODULE))
+
+
+def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _sources(entry, f"{path}/{entry.name}")
+        elif entry.name.endswith(".py"):
+            yield f"{path}/{entry.name}", entry.read_bytes()
 
 
 def build_runtime_env(

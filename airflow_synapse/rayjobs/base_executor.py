@@ -7,10 +7,10 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, aclosing
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
@@ -19,23 +19,20 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
+from airflow_synapse.rayjobs.cluster_calls import ClusterCalls
 from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.job import stopping
 from airflow_synapse.rayjobs.job.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.results import no_result, read_result
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
-from airflow_synapse.rayjobs.models import JobInfo, RayCluster
-from airflow_synapse.rayjobs.patience import OutageLog, outlast
-from airflow_synapse.rayjobs.reporting import NO_METRICS, Emit, Logger, Metrics
+from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.reporting import Emit, Logger
 from airflow_synapse.rayjobs.streaming import stream
-from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.log_follower import read_new_lines
-from airflow_synapse.rayjobs.watching.pace import Pace
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _WAIT_POLL_INTERVAL = 2.0
@@ -50,7 +47,7 @@ _LONGEST_LOOK = 10.0
 """Seconds that :meth:`BaseRayExecutor.read_new_lines` may wait for the next bytes of a log."""
 
 
-class BaseRayExecutor(ABC):
+class BaseRayExecutor(ClusterCalls, ABC):
     """Everything about jobs on one cluster that needs no plugin.
 
     Each call opens its own connection. Inside ``with executor:``, all calls share one connection.
@@ -64,44 +61,6 @@ class BaseRayExecutor(ABC):
     :param unreachable_timeout: Seconds to keep trying while the cluster gives no usable answer. 0 raises
         an error at once.
     """
-
-    metrics: Metrics = NO_METRICS
-    """Where metrics go."""
-    limits: WatchLimits = WatchLimits()
-    """What watching may cost the cluster."""
-
-    pace: Pace = Pace()
-    """How often a watch looks at its job."""
-
-    def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
-        self.cluster = cluster
-        self.unreachable_timeout = unreachable_timeout
-        self._entered = 0
-        self._stack: ExitStack | None = None
-        self._crossing: Crossing | None = None
-
-    def __enter__(self) -> BaseRayExecutor:
-        self._entered += 1
-        if self._entered > 1:
-            return self
-        self._stack = ExitStack()
-        self._crossing = crossing = self._stack.enter_context(Crossing())
-        held = AsyncExitStack()
-        try:
-            crossing.call(lambda: held.enter_async_context(self._watching()))
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
-        self._stack.callback(crossing.call, held.aclose)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._entered -= 1
-        if self._entered:
-            return
-        stack, self._stack, self._crossing = self._stack, None, None
-        if stack is not None:
-            stack.__exit__(*error)
 
     @abstractmethod
     def submit(
@@ -357,44 +316,3 @@ class BaseRayExecutor(ABC):
                 notice_after=_NOTICE_AFTER,
                 max_result=sys.maxsize if options.fetch_result else None,
             )
-
-    def _watching(
-        self, cluster: RayCluster | None = None
-    ) -> AbstractAsyncContextManager[ClusterWatch]:
-        """Enter the cluster's watch. Inside ``with executor:``, all calls share one."""
-        return shared_watch(
-            cluster or self.cluster, self.limits, pace=self.pace, metrics=self.metrics
-        )
-
-    def _call(
-        self,
-        work: Callable[[JobsApi], Awaitable[T]],
-        *,
-        is_bounded: bool = True,
-        is_patient: bool = True,
-        pause: float = 0.0,
-    ) -> T:
-        """Do async work with the Jobs API, through outages if the executor has an ``unreachable_timeout``.
-
-        :param is_bounded: Whether the request timeout applies to all of the work, not only to each request.
-        :param is_patient: Whether to keep trying during an outage, if the executor does.
-        :param pause: Seconds that the work may sleep beyond that.
-        """
-        limit = self.cluster.request_timeout + pause if is_bounded else None
-
-        async def patiently() -> T:
-            async with self._watching() as watch:
-                api = watch.api
-                if not (self.unreachable_timeout and is_patient):
-                    return await answered_within(api, limit, work(api))
-                outages = OutageLog(log, self.unreachable_timeout)
-                return await outlast(outages, lambda: answered_within(api, limit, work(api)))
-
-        return self._cross(patiently)
-
-    def _cross(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run async work from sync code. This is the only place where the two meet."""
-        if self._crossing is not None:
-            return self._crossing.call(work)
-        with Crossing() as crossing:
-            return crossing.call(work)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_synapse.action_runtime import result_file
-from airflow_synapse.action_runtime.result_file import JobPlace, take_place, write_result
+from airflow_synapse.action_runtime.log_folder import JobPlace, find_place
+from airflow_synapse.action_runtime.results import result_file
+from airflow_synapse.action_runtime.results.result_file import take_place, write_result
 
 TEXT = '{"result": 1}'
 NAME = "airflow-synapse-result-j.json"
@@ -112,7 +113,7 @@ def test_who_may_read_the_log_may_read_the_result(logs, umask) -> None:
     log.touch()
     log.chmod(0o664)
     fd = os.open(log, os.O_WRONLY)
-    place = result_file.find_place(fd)
+    place = find_place(fd)
     os.close(fd)
     earlier = os.umask(umask)
     try:

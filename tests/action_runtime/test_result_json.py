@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_synapse.action_runtime import plain_json, result_json, safe_repr
-from airflow_synapse.action_runtime.result_json import MAX_WARNINGS, result_text
-from airflow_synapse.action_runtime.safe_repr import SafeReprs
+from airflow_synapse.action_runtime.results import plain_json, result_json, safe_repr
+from airflow_synapse.action_runtime.results.result_json import MAX_WARNINGS, result_text
+from airflow_synapse.action_runtime.results.safe_repr import SafeReprs
 
 
 def converted(value):

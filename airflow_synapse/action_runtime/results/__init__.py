@@ -1,0 +1,1 @@
+"""From what an action returned to the file with its result."""
