@@ -22,6 +22,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.handover.events import outcome_of
 from airflow_synapse.handover.job_facts import JobFacts
+from airflow_synapse.handover.job_metadata import wait_metadata
 from airflow_synapse.handover.xcom_keys import (
     JOB_ID_KEY,
     JOB_PAGE_KEY,
@@ -220,7 +221,14 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         """Submit the job of this try, or find the one to take over."""
         this_try = task_try(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
-        prepared = self.prepare(executor, {**(self.metadata or {}), **this_try.metadata()})
+        prepared = self.prepare(
+            executor,
+            {
+                **(self.metadata or {}),
+                **this_try.metadata(),
+                **wait_metadata(waits=self.wait_for_completion, stop_on_kill=self.stop_on_kill),
+            },
+        )
         cluster, given = executor.cluster.address, self.job_id or None
         with executor:
             attempt = choose_attempt(

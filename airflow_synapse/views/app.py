@@ -17,13 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from airflow_synapse import __version__
 from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.handover.job_metadata import TaskInstanceRef, to_map_index
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.views import notices
 from airflow_synapse.views.job_look import JobLook, look_at_job
 from airflow_synapse.views.masked_texts import shown_texts
 from airflow_synapse.views.page import Page, page_of_job, page_of_notice
-from airflow_synapse.views.task_record import TaskInstanceRef, TaskRecord, read_task, to_map_index
+from airflow_synapse.views.task_record import TaskRecord, read_task
 
 _HERE = Path(__file__).parent
 

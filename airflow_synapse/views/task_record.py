@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_synapse.handover.job_metadata import task_metadata
+from airflow_synapse.handover.job_metadata import TaskInstanceRef
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS, ClusterRef
 from airflow_synapse.views.masked_texts import MASK, without_values
@@ -25,34 +25,6 @@ _TEXTS = ("entrypoint", "metadata")
 """Fields that are shown, except what Airflow masks in them."""
 
 _TEMPLATE_MARKS = ("{{", "{%")
-_LARGEST_INDEX = 2**31 - 1
-"""The largest map index that fits into the database."""
-
-
-@dataclass(frozen=True)
-class TaskInstanceRef:
-    """Which task instance.
-
-    :param map_index: -1 for a task that is not mapped.
-    """
-
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int = -1
-
-    @classmethod
-    def of_job(cls, metadata: Mapping[str, str]) -> TaskInstanceRef | None:
-        """Return the task instance that a job says it was submitted for, None if it names none."""
-        ids = (metadata.get(name, "") for name in task_metadata("", "", "", -1))
-        dag_id, run_id, task_id, map_index = ids
-        if not (dag_id and run_id and task_id):
-            return None
-        return cls(dag_id, run_id, task_id, to_map_index(map_index))
-
-    def metadata(self) -> dict[str, str]:
-        """Return the metadata of a job that was submitted for it."""
-        return task_metadata(self.dag_id, self.run_id, self.task_id, self.map_index)
 
 
 @dataclass(frozen=True)
@@ -99,13 +71,6 @@ class TaskRecord:
     def resources(self) -> dict[str, Any]:
         """The resources that its job reserves."""
         return {name: self.fields[name] for name in _RESOURCES if self.fields.get(name)}
-
-
-def to_map_index(text: str) -> int:
-    """Return a map index: -1 if the text is not a number, the largest if it is too large."""
-    if not text.isdecimal():
-        return -1
-    return int(text) if len(text) < len(str(_LARGEST_INDEX)) else _LARGEST_INDEX
 
 
 def read_task(task_ref: TaskInstanceRef) -> TaskRecord | None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from airflow_synapse.exceptions import RayJobNotFoundError
-from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
+from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY, STOP_ON_KILL_KEY, WAITS_KEY
 from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator, StopRayJobOperator
 from tests.operators.running import a_command, messages, run
 from tests.operators.task_instance import TaskInstance
@@ -106,6 +106,24 @@ def test_new_jobs_tell_which_airflow_they_belong_to(stub: StubDashboard) -> None
 
     (job,) = stub.jobs.values()
     assert job.request["metadata"][DEPLOYMENT_KEY] == HERE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "waits", "stop_on_kill"),
+    [
+        ({}, "true", "true"),
+        ({"wait_for_completion": False, "stop_on_kill": False}, "false", "false"),
+    ],
+)
+def test_new_jobs_tell_what_their_task_wants(
+    stub: StubDashboard, arguments: dict[str, bool], waits: str, stop_on_kill: str
+) -> None:
+    """A job says whether its task waits for it and whether it may be stopped for the task's sake."""
+    run(a_command(**arguments), TaskInstance())
+
+    (job,) = stub.jobs.values()
+    assert job.request["metadata"][WAITS_KEY] == waits
+    assert job.request["metadata"][STOP_ON_KILL_KEY] == stop_on_kill
 
 
 def test_job_is_stopped(stub: StubDashboard) -> None:

@@ -18,8 +18,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, insert
 from sqlalchemy.orm import scoped_session, sessionmaker
 
+from airflow_synapse.handover.job_metadata import TaskInstanceRef
 from airflow_synapse.views.app import create_app
-from airflow_synapse.views.task_record import TaskInstanceRef
 from tests.support.stub_dashboard import StubDashboard
 
 TASK_REF = TaskInstanceRef("dag", "manual__2026-01-01T00:00:00+00:00", "train")
