@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_synapse.exceptions import JobIdConflictError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY, task_metadata
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
-from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo, JobSpec
 
 MAYBE_FOREIGN = (
     "Ray job %s on %s belongs to the same task and run, but maybe to another Airflow: this one has no "
@@ -25,8 +25,12 @@ MAYBE_FOREIGN = (
 )
 """What to log about a job that may belong to another Airflow, with its ID and cluster."""
 
+_TAKEN_OVER = "Ray job %s of an earlier try is taken over as it is, although %s. If you need a new job, clear this task."
+_NOT_TAKEN_OVER = "Ray job %s of an earlier try is %s, but it is not taken over, because %s. A new job is submitted."
+
 _WORTH_TAKING_OVER = frozenset({PENDING, RUNNING, SUCCEEDED})
 _RUN_STARTED_KEY = "airflow_run_started"
+_RUN_CLEARS_KEY = "airflow_run_clears"
 _NAME_LENGTH = 40
 _HASH_LENGTH = 16
 
@@ -40,7 +44,7 @@ class TaskTry:
     :param try_number: Airflow's number for this try. It grows with each retry and each clear.
     :param max_tries: What Airflow set when it created the task instance (``retries``) or when a user
         cleared it (``try_number + retries``). Neither a retry nor an edit of the DAG changes it.
-    :param retries: The task's ``retries`` now.
+    :param retries: The task's ``retries`` now. It is only shown in the job's metadata.
     :param run_started: When the DAG run started. A clear of a finished run, or a new run in place of a
         deleted one, changes it.
     :param run_clears: How often a user has cleared any task of the DAG run.
@@ -71,7 +75,8 @@ class TaskTry:
             **task_metadata(self.dag_id, self.run_id, self.task_id, self.map_index),
             "airflow_try_number": str(self.try_number),
             **self._since_clear(),
-            **self._beside_clear(),
+            "airflow_retries": str(self.retries),
+            _RUN_CLEARS_KEY: str(self.run_clears),
             DEPLOYMENT_KEY: self.deployment,
             OWNER_KEY: self.owner,
         }
@@ -91,15 +96,16 @@ class TaskTry:
         return ".".join([*parts, str(number), identity[:_HASH_LENGTH]])
 
     def was_cleared_after(self, job: JobInfo) -> bool:
-        """Whether a user has cleared this task since the job was submitted.
+        """Whether a user has certainly cleared this task since the job was submitted."""
+        return _differs(job, self._since_clear())
 
-        A clear raises ``max_tries``, unless ``retries`` was lowered at the same time. Then only the number
-        of clears changes, but it counts clears in the whole DAG run, so a job that still runs is kept.
+    def may_be_cleared_after(self, job: JobInfo) -> bool:
+        """Whether something in the DAG run was cleared since the job was submitted, maybe this task.
+
+        Airflow leaves ``max_tries`` as it is if the task's worker was dead, or if ``retries`` was lowered
+        together with the clear.
         """
-        if _differs(job, self._since_clear()):
-            return True
-        beside = [_differs(job, {key: value}) for key, value in self._beside_clear().items()]
-        return all(beside) and job.is_terminal
+        return job.metadata.get(_RUN_CLEARS_KEY, "0") != str(self.run_clears)
 
     def may_be_foreign(self, job: JobInfo) -> bool:
         """Whether a job of this owner may belong to another Airflow without a name.
@@ -114,9 +120,6 @@ class TaskTry:
             _RUN_STARTED_KEY: self.run_started,
         }
 
-    def _beside_clear(self) -> dict[str, str]:
-        return {"airflow_retries": str(self.retries), "airflow_run_clears": str(self.run_clears)}
-
 
 @dataclass(frozen=True)
 class Attempt:
@@ -127,12 +130,29 @@ class Attempt:
     :param left_behind: A job that nobody has stopped, from before a clear or of an earlier try that must
         not be taken over.
     :param maybe_foreign: A job that looks left behind, but may belong to another Airflow.
+    :param is_outdated: Whether the job left behind waits to run something that is no longer asked for.
+    :param notice: What the task's log must warn of, empty if nothing.
     """
 
     job_id: str
     found: JobInfo | None = None
     left_behind: JobInfo | None = None
     maybe_foreign: JobInfo | None = None
+    is_outdated: bool = False
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a try expects of a job that it takes over.
+
+    :param spec: What the try would submit.
+    :param has_result: Whether the result of a job that has SUCCEEDED can be had, if one is needed. It is
+        only asked if everything else is as expected.
+    """
+
+    spec: JobSpec
+    has_result: Callable[[JobInfo], bool] = lambda _: True
 
 
 def choose_attempt(
@@ -142,18 +162,26 @@ def choose_attempt(
     cluster: str,
     given: str | None = None,
     takes_over: bool = True,
+    expected: Expectation | None = None,
 ) -> Attempt:
     """Return the job to take over, or the submission ID for a new one.
 
-    The latest job of this task instance is taken over if it is PENDING or RUNNING, or if it has SUCCEEDED
-    since the last clear. Otherwise a new job is needed, even if Ray still shows a phantom of a deleted job.
-    If no earlier try is known to have submitted that new job, a worker that is gone may just have sent it.
-    So it gets the same ID, and only one of the two gets through.
+    The latest job of this task instance is taken over unless a user has cleared the task since:
+
+    - a RUNNING job as it is, with a notice of what the try expects otherwise;
+    - a PENDING job, unless it is to run something else;
+    - a job that has SUCCEEDED, if it ran the same, nothing in the DAG run was cleared since and its
+      result is there.
+
+    Otherwise a new job is needed, even if Ray still shows a phantom of a deleted job. If no earlier try
+    is known to have submitted that new job, a worker that is gone may just have sent it. So it gets the
+    same ID, and only one of the two gets through.
 
     :param find: Looks up a submission ID on the cluster.
     :param cluster: The cluster's address, for an error.
     :param given: The user's own ID.
     :param takes_over: Whether the job of an earlier try may be taken over.
+    :param expected: What a job must be like to be taken over. None: like any of its owner's.
     :raises JobIdConflictError: if a job that belongs to somebody else has the ID.
     """
     number, latest = _latest(this_try, find, given)
@@ -161,16 +189,40 @@ def choose_attempt(
         next_number = this_try.try_number if this_try.had_job else 1  # the earlier job is forgotten
         return Attempt(this_try.job_id(next_number, given=given))
     _refuse_other(this_try, latest, cluster)
-    is_worth_it = latest.status in _WORTH_TAKING_OVER
-    if takes_over and is_worth_it and not this_try.was_cleared_after(latest):
-        return Attempt(latest.job_id, latest)
     next_number = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
-    job_id = this_try.job_id(next_number, given=given)
+    new = Attempt(this_try.job_id(next_number, given=given))
+    if (
+        takes_over
+        and latest.status in _WORTH_TAKING_OVER
+        and not this_try.was_cleared_after(latest)
+    ):
+        return _checked(this_try, latest, expected, new)
     if latest.is_terminal:
-        return Attempt(job_id)
+        return new
     if this_try.may_be_foreign(latest):
-        return Attempt(job_id, maybe_foreign=latest)
-    return Attempt(job_id, left_behind=latest)
+        return replace(new, maybe_foreign=latest)
+    return replace(new, left_behind=latest)
+
+
+def _checked(
+    this_try: TaskTry, job: JobInfo, expected: Expectation | None, new: Attempt
+) -> Attempt:
+    """Return a job that no clear is known to have discarded, or ``new`` if it is not as expected."""
+    other = expected.spec.differences(job) if expected else ()
+    reasons = [f"it was submitted with other values of {', '.join(other)}"] if other else []
+    if this_try.may_be_cleared_after(job):
+        reasons.append("a task of this DAG run was cleared since it was submitted, maybe this one")
+    why = " and ".join(reasons)
+    if job.status == RUNNING or (job.status == PENDING and not other):
+        return Attempt(job.job_id, job, notice=_TAKEN_OVER % (job.job_id, why) if why else "")
+    if job.status == PENDING:
+        notice = _NOT_TAKEN_OVER % (job.job_id, job.status, why)
+        return replace(new, left_behind=job, is_outdated=True, notice=notice)
+    if why:
+        return replace(new, notice=_NOT_TAKEN_OVER % (job.job_id, job.status, why))
+    if expected and not expected.has_result(job):
+        return new
+    return Attempt(job.job_id, job)
 
 
 def _latest(

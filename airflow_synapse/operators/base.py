@@ -33,7 +33,13 @@ from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.operators.arguments import deadlines_of
-from airflow_synapse.operators.attempts import MAYBE_FOREIGN, Attempt, choose_attempt, task_try
+from airflow_synapse.operators.attempts import (
+    MAYBE_FOREIGN,
+    Attempt,
+    Expectation,
+    choose_attempt,
+    task_try,
+)
 from airflow_synapse.operators.job_arguments import RayJobArguments
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
@@ -232,9 +238,16 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         cluster, given = executor.cluster.address, self.job_id or None
         with executor:
             attempt = choose_attempt(
-                this_try, executor.find_info, cluster=cluster, given=given, takes_over=self.reattach
+                this_try,
+                executor.find_info,
+                cluster=cluster,
+                given=given,
+                takes_over=self.reattach,
+                expected=Expectation(prepared.spec, lambda job: self._has_result(executor, job)),
             )
-            if attempt.left_behind is not None and self.stop_on_kill:
+            if attempt.notice:
+                self.log.warning(attempt.notice)
+            if attempt.left_behind is not None and (self.stop_on_kill or attempt.is_outdated):
                 self._stop_left_behind(executor, attempt.left_behind)
             if attempt.maybe_foreign is not None:
                 self.log.warning(MAYBE_FOREIGN, attempt.maybe_foreign.job_id, cluster)
@@ -261,6 +274,10 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         self._facts = JobFacts.of(info, cluster=cluster, page=self.job_page)
         return attempt
 
+    def _has_result(self, executor: RayJobExecutor, job: JobInfo) -> bool:  # noqa: ARG002  # for others
+        """Whether a job that has SUCCEEDED left what the task needs of it."""
+        return True
+
     def _refuse_if_killed(self) -> None:
         if self._is_killed:
             raise ExecutionError(
@@ -271,8 +288,8 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
 
     def _stop_left_behind(self, executor: RayJobExecutor, job: JobInfo) -> None:
         self.log.warning(
-            "Ray job %s is still %s. It is from before the task was cleared or tried again, so it is being "
-            "stopped.",
+            "Ray job %s is still %s. It is from before the task was cleared, changed or tried again, so it is "
+            "being stopped.",
             job.job_id,
             job.status,
         )

@@ -23,6 +23,9 @@ STATUSES = TERMINAL_STATUSES | {PENDING, RUNNING}
 SPEC_KEY = "airflow_synapse_spec"
 """Metadata: the fingerprint of what the job runs."""
 
+PARTS_KEY = "airflow_synapse_parts"
+"""Metadata: a hash of each part of what the job runs, so that a later try can say what differs."""
+
 OWNER_KEY = "airflow_synapse_owner"
 """Metadata: for whom the job was submitted, if the same caller may submit again."""
 
@@ -71,12 +74,17 @@ class JobSpec:
     :param runtime_env: Ray's runtime_env. It contains no paths of this machine, only URIs.
     :param metadata: Strings that are stored with the job and shown in the dashboard.
     :param resources: Ray's ``entrypoint_*`` arguments.
+    :param call: What the action runtime is to call, if the job runs an action or a function: its parts,
+        each with a text that is different for another call.
+    :param own_packages: The URIs among ``py_modules`` that carry the call and the action runtime.
     """
 
     entrypoint: str
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
     resources: Mapping[str, Any] = field(default_factory=dict)
+    call: Mapping[str, str] = field(default_factory=dict, repr=False)
+    own_packages: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -85,12 +93,54 @@ class JobSpec:
         text = json.dumps(what, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """A hash of each part of what is to run, by a name that users know.
+
+        Leaves out what is new for each try, and the action runtime, which changes with our version.
+        """
+        rest = dict(self.runtime_env)
+        env_vars = rest.pop("env_vars", None) or {}
+        modules = [
+            uri for uri in rest.pop("py_modules", None) or () if uri not in self.own_packages
+        ]
+        what = {
+            **(self.call or {"entrypoint": self.entrypoint}),
+            "code": [rest.pop("working_dir", None), modules],
+            "env": {
+                name: value for name, value in env_vars.items() if not name.startswith(_OF_THE_TRY)
+            },
+            "runtime_env": rest,
+            "resources": self.resources,
+        }
+        return {name: _digest(part) for name, part in what.items()}
+
+    def differences(self, job: JobInfo) -> tuple[str, ...]:
+        """Return the names of the parts in which ``job`` runs something else. None are known of old jobs."""
+        try:
+            kept = json.loads(job.metadata[PARTS_KEY])
+        except (KeyError, ValueError):
+            kept = None
+        if not isinstance(kept, dict):  # an older version of this package submitted it
+            return () if self.call or job.entrypoint == self.entrypoint else ("entrypoint",)
+        parts = self.parts
+        return tuple(name for name in {**parts, **kept} if parts.get(name) != kept.get(name))
+
     def is_run_by(self, job: JobInfo) -> bool:
         """Whether ``job`` has the same owner as this spec or, if this has none, the same fingerprint."""
         owner = self.metadata.get(OWNER_KEY)
         if owner is not None:
             return job.metadata.get(OWNER_KEY) == owner
         return job.metadata.get(SPEC_KEY) == self.fingerprint
+
+
+def _digest(part: Any) -> str:
+    text = json.dumps(part, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_OF_THE_TRY = ("AIRFLOW_CTX_", "OPENLINEAGE_")
+"""How environment variables begin that tell a job which try submitted it."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_synapse.operators.base import RayJobOperator
+from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.version_compat import TaskDeferred
 from tests.operators.task_instance import TaskInstance
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 def a_command(**given: Any) -> SubmitRayJobOperator:
     given = {"task_id": "task", "entrypoint": "true", "poll_interval": 0.05, **given}
     return SubmitRayJobOperator(**given)
+
+
+def an_action(plugin: Path, **given: Any) -> SubmitPluginActionOperator:
+    """Return an operator that runs the action of the fixture ``plugin``."""
+    given = {"task_id": "task", "action_name": "run", "poll_interval": 0.05, **given}
+    return SubmitPluginActionOperator(working_dir=plugin, **given)
 
 
 def run(operator: BaseOperator, ti: TaskInstance) -> Any:

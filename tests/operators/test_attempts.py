@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -12,8 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_synapse.exceptions import JobIdConflictError
-from airflow_synapse.operators.attempts import TaskTry, choose_attempt, task_try
-from airflow_synapse.rayjobs.models import OWNER_KEY, JobInfo
+from airflow_synapse.operators.attempts import (
+    Attempt,
+    Expectation,
+    TaskTry,
+    choose_attempt,
+    task_try,
+)
+from airflow_synapse.rayjobs.models import OWNER_KEY, PARTS_KEY, JobInfo, JobSpec
 
 FIRST_TRY = TaskTry(
     deployment="http://airflow",
@@ -123,19 +130,84 @@ def test_edited_retries_change_nothing(retries: int) -> None:
     assert choose(now, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(1)
 
 
-def test_clear_of_another_task_changes_nothing() -> None:
-    """What a user clears elsewhere in the run is no reason to start this task's job again."""
-    now = replace(SECOND_TRY, run_clears=3)
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_clear_that_max_tries_does_not_show_is_told(status: str) -> None:
+    """A clear somewhere in the run may have been of this task; a job that goes on is kept, with a notice."""
+    now = replace(SECOND_TRY, run_clears=1)
+    jobs = cluster_with((FIRST_TRY, 1, status))
 
-    assert choose(now, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(1)
+    attempt = choose_attempt(now, jobs.get, cluster="http://ray")
+
+    assert attempt.found is jobs[FIRST_TRY.job_id(1)]
+    assert "a task of this DAG run was cleared" in attempt.notice
 
 
-def test_clear_with_fewer_retries_is_seen() -> None:
-    """A clear that finds ``retries`` lowered may leave ``max_tries`` as it was."""
-    cleared = replace(SECOND_TRY, retries=0, run_clears=1)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_job_that_ended_before_any_clear_in_the_run_is_not_taken_over(retries: int) -> None:
+    """Nobody can tell whose clear it was, so the job of a cleared task never counts as the new one's."""
+    now = replace(SECOND_TRY, run_clears=1, retries=retries)
 
-    assert choose(cleared, cluster_with((FIRST_TRY, 1, "SUCCEEDED"))) == FIRST_TRY.job_id(2)
-    assert choose(cleared, cluster_with((FIRST_TRY, 1, "RUNNING"))) == FIRST_TRY.job_id(1)
+    attempt = choose_attempt(
+        now, cluster_with((FIRST_TRY, 1, "SUCCEEDED")).get, cluster="http://ray"
+    )
+
+    assert (attempt.job_id, attempt.found) == (FIRST_TRY.job_id(2), None)
+    assert "a task of this DAG run was cleared" in attempt.notice
+
+
+SPEC = JobSpec("train --epochs 1", {"env_vars": {"A": "1", "AIRFLOW_CTX_TRY_NUMBER": "1"}})
+OTHER = JobSpec("train --epochs 9", {"env_vars": {"A": "2"}})
+OTHER_TRY = JobSpec(SPEC.entrypoint, {"env_vars": {"A": "1", "AIRFLOW_CTX_TRY_NUMBER": "2"}})
+
+
+def attempt_after(spec: JobSpec, status: str, *, has_result: bool = True) -> Attempt:
+    """Return what a second try does that expects :data:`SPEC`, after a first that submitted ``spec``."""
+    metadata = {**FIRST_TRY.metadata(), PARTS_KEY: json.dumps(spec.parts)}
+    job = JobInfo(FIRST_TRY.job_id(1), status, metadata=metadata)
+    expected = Expectation(SPEC, lambda _: has_result)
+    return choose_attempt(
+        SECOND_TRY, {job.job_id: job}.get, cluster="http://ray", expected=expected
+    )
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUCCEEDED"])
+def test_what_only_tells_of_the_try_is_no_difference(status: str) -> None:
+    """The next try's environment names another try, and the job is the same."""
+    attempt = attempt_after(OTHER_TRY, status)
+
+    assert attempt.found is not None
+    assert not attempt.notice
+
+
+def test_running_job_of_another_spec_is_taken_over_with_a_notice() -> None:
+    """The work of days is kept, and the log names what is not as the DAG has it now."""
+    attempt = attempt_after(OTHER, "RUNNING")
+
+    assert attempt.found is not None
+    assert "other values of entrypoint, env" in attempt.notice
+
+
+def test_waiting_job_of_another_spec_is_replaced() -> None:
+    """What has not begun need not begin."""
+    attempt = attempt_after(OTHER, "PENDING")
+
+    assert (attempt.job_id, attempt.found) == (FIRST_TRY.job_id(2), None)
+    assert attempt.left_behind is not None
+    assert attempt.is_outdated
+
+
+def test_ended_job_of_another_spec_is_not_taken_over() -> None:
+    """A result of other params is not the result."""
+    attempt = attempt_after(OTHER, "SUCCEEDED")
+
+    assert (attempt.job_id, attempt.found) == (FIRST_TRY.job_id(2), None)
+    assert attempt.left_behind is None
+
+
+def test_ended_job_without_its_result_is_not_taken_over() -> None:
+    """What left nothing has to run again."""
+    assert attempt_after(SPEC, "SUCCEEDED", has_result=False).job_id == FIRST_TRY.job_id(2)
+    assert attempt_after(SPEC, "RUNNING", has_result=False).found is not None
 
 
 def test_run_that_was_deleted_and_made_again_gets_new_jobs() -> None:

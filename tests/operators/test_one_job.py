@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock, patch
@@ -24,8 +25,8 @@ from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.retry_policy import is_worth_a_retry
 from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.reporting import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
-from airflow_synapse.version_compat import TaskDeferralError
-from tests.operators.running import a_command, messages, run
+from airflow_synapse.version_compat import TaskDeferralError, TaskDeferred
+from tests.operators.running import a_command, an_action, messages, run
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
 from tests.support.stub_dashboard import StubDashboard
@@ -73,14 +74,72 @@ def test_submissions_are_counted(stub: StubDashboard, monkeypatch: pytest.Monkey
     assert counts[REQUESTS] == len(stub.calls)
 
 
-def test_changed_code_still_finds_the_job(stub: StubDashboard) -> None:
-    """A try that was deployed anew meanwhile takes its job over all the same."""
+def test_running_job_goes_on_though_the_dag_was_changed(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try that was deployed anew takes its running job over, and says what is not as it is now."""
     stub.script(runtime=0.2)
     run(a_command(retries=1, wait_for_completion=False), TaskInstance(max_tries=1))
 
     run(a_command(retries=1, entrypoint="echo new"), TaskInstance(try_number=2, max_tries=1))
 
     assert [job.request["entrypoint"] for job in stub.jobs.values()] == ["true"]
+    assert any("other values of entrypoint" in text for text in messages(caplog))
+
+
+def test_restored_map_index_runs_its_new_value(stub: StubDashboard) -> None:
+    """Airflow removes a mapped index and restores it with another value, under the same ids."""
+    run(a_command(entrypoint="echo three"), TaskInstance(map_index=2))
+
+    run(a_command(entrypoint="echo NINE"), TaskInstance(map_index=2, try_number=2))
+
+    ran = [job.request["entrypoint"] for job in stub.jobs.values()]
+    assert ran == ["echo three", "echo NINE"]
+
+
+@pytest.mark.parametrize("stop_on_kill", [True, False])
+def test_waiting_job_is_replaced_if_the_dag_was_changed(
+    stub: StubDashboard, stop_on_kill: bool
+) -> None:
+    """Nobody asks for it any more, so it is stopped, and the new one starts."""
+    stub.script(pending=NEVER)
+    given = {"retries": 1, "wait_for_completion": False, "stop_on_kill": stop_on_kill}
+    run(a_command(**given), TaskInstance(max_tries=1))
+    stub.script()
+
+    run(a_command(**given, entrypoint="echo new"), TaskInstance(try_number=2, max_tries=1))
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_action_whose_result_is_gone_runs_again(
+    stub: StubDashboard, plugin: Path, caplog: pytest.LogCaptureFixture, deferrable: bool
+) -> None:
+    """The try that misses the result fails and says so; the next one has a job of its own."""
+    with pytest.raises(ExecutionError, match="has no result"):
+        run(an_action(plugin, retries=1), TaskInstance(max_tries=1))
+
+    again = an_action(plugin, retries=1, deferrable=deferrable)
+    ti = TaskInstance(try_number=2, max_tries=1)
+    with pytest.raises(TaskDeferred if deferrable else ExecutionError):
+        run(again, ti)
+
+    assert len(stub.jobs) == 2
+    assert list(stub.jobs)[1] == ti.xcoms["job_id"]
+    assert any("is run again, as a new job" in text for text in messages(caplog))
+
+
+@pytest.mark.parametrize("given", [{"do_xcom_push": False}, {"wait_for_completion": False}])
+def test_result_that_nobody_wants_need_not_be_there(
+    stub: StubDashboard, plugin: Path, given: dict[str, Any]
+) -> None:
+    """Then a job that SUCCEEDED is all that a later try needs."""
+    for try_number in (1, 2):
+        ti = TaskInstance(try_number=try_number, max_tries=1)
+        run(an_action(plugin, retries=1, **given), ti)
+
+    assert len(stub.jobs) == 1
 
 
 def test_failed_job_is_replaced_by_the_next_try(stub: StubDashboard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -23,7 +24,7 @@ from airflow_synapse.rayjobs.client.answers import (
 from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.client.uploading import upload_file
-from airflow_synapse.rayjobs.models import SPEC_KEY, JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.models import PARTS_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
 SETTLES_IN = 3.0
@@ -182,7 +183,11 @@ class DashboardApi:
             "submission_id": job_id,
             "entrypoint": spec.entrypoint,
             "runtime_env": dict(spec.runtime_env),
-            "metadata": {**spec.metadata, SPEC_KEY: spec.fingerprint},
+            "metadata": {
+                **spec.metadata,
+                SPEC_KEY: spec.fingerprint,
+                PARTS_KEY: json.dumps(spec.parts),
+            },
             **spec.resources,
         }
         async with self._session.request(

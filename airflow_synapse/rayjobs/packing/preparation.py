@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,6 +128,7 @@ def prepare_action(
         entrypoint=RUNTIME_ENTRYPOINT,
         action=action.entrypoint,
         runtime=(runtime,),
+        call={"action": action.entrypoint, "params": _sorted(params_json)},
         metadata={ACTION_KEY: action.name, PLUGIN_KEY: f"{plugin}{version}"},
     )
 
@@ -152,6 +154,7 @@ def prepare_function(
         _folder_as_it_is(source),
         entrypoint=RUNTIME_ENTRYPOINT,
         runtime=(build_files_package(files),),
+        call={"function": function.source, "params": _sorted(params_json)},
         metadata={ACTION_KEY: function.name},
     )
 
@@ -186,6 +189,7 @@ def _prepared(
     entrypoint: str,
     action: str = "",
     runtime: tuple[Package, ...] = (),
+    call: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> PreparedJob:
     _check_mapping("env", source.env)
@@ -221,8 +225,20 @@ def _prepared(
     metadata = {**request.metadata, **(metadata or {})}
     check_sendable(runtime_env)
     check_size(entrypoint, runtime_env, metadata)
-    spec = JobSpec(entrypoint, runtime_env, metadata, request.resources)
+    spec = JobSpec(
+        entrypoint,
+        runtime_env,
+        metadata,
+        request.resources,
+        call=call or {},
+        own_packages=tuple(package.uri for package in runtime),
+    )
     return PreparedJob(spec=spec, packages=(*packages, *runtime))
+
+
+def _sorted(params_json: str) -> str:
+    """Return params in which only values make a difference, not the order of their names."""
+    return json.dumps(json.loads(params_json), sort_keys=True)
 
 
 def _check_lines(manager: str, field: Mapping[str, Any]) -> None:

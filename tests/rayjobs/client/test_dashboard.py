@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -24,7 +25,14 @@ from airflow_synapse.rayjobs.client.answers import IdInUseError
 from airflow_synapse.rayjobs.client.dashboard import DashboardApi
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.job.results import read_result, result_file
-from airflow_synapse.rayjobs.models import ACTION_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.models import (
+    ACTION_KEY,
+    PARTS_KEY,
+    SPEC_KEY,
+    JobInfo,
+    JobSpec,
+    RayCluster,
+)
 from tests.support import stub_dashboard as routes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Answer, Hang
@@ -48,7 +56,11 @@ async def test_job_is_sent_with_its_fingerprint(stub: StubDashboard, api: JobsAp
         "submission_id": "j",
         "entrypoint": "run",
         "runtime_env": {"env_vars": {"A": "1"}},
-        "metadata": {"who": "me", SPEC_KEY: spec.fingerprint},
+        "metadata": {
+            "who": "me",
+            SPEC_KEY: spec.fingerprint,
+            PARTS_KEY: json.dumps(spec.parts),
+        },
         "entrypoint_num_cpus": 2,
     }
     with pytest.raises(IdInUseError):
