@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.stub_jobs import NODE_ID, JobScript, StubJob, runtime_env_failure
+from tests.support.stub_jobs import NODE_ID, JobScript, StubJob, StubNode, runtime_env_failure
 from tests.support.stub_server import StubServer, text_answer, write_part
 
 GET_JOB = "GET /api/jobs/{job_id}"
@@ -26,10 +26,21 @@ VERSION = "GET /api/version"
 GET_PACKAGE = "GET /api/packages/{protocol}/{name}"
 PUT_PACKAGE = "PUT /api/packages/{protocol}/{name}"
 LOGS = "GET /api/v0/logs/{media_type}"
+ACTORS = "GET /api/v0/actors"
+RUNTIME_ENVS = "GET /api/v0/runtime_envs"
+NODES = "GET /api/v0/nodes"
+NODE_SUMMARY = "GET /nodes"
+CLUSTER_STATUS = "GET /api/cluster_status"
+CLUSTER_EVENTS = "GET /api/v0/cluster_events"
+WAITING = (ACTORS, RUNTIME_ENVS, NODES, NODE_SUMMARY, CLUSTER_STATUS, CLUSTER_EVENTS)
 AGENT_LOG = "GET /logs/{filename}"
 
 LOG_DIR = "/tmp/ray/session_stub/logs"
 RAY_VERSION = "2.60.0"
+NO_CLUSTER_STATUS = (
+    "No cluster status. It may take a few seconds for the Ray internal services to start up."
+)
+"""What Ray says where no autoscaler's process runs."""
 
 _SUBMIT_FIELDS = {
     "entrypoint",
@@ -69,6 +80,9 @@ class StubDashboard(StubServer):
         self.jobs: dict[str, StubJob] = {}
         self.packages: dict[str, bytes] = {}
         self.files: dict[str, bytes] = {}
+        self.nodes = [StubNode()]
+        self.cluster_status = NO_CLUSTER_STATUS
+        self.cluster_events: list[str] = []
         self.url = ""
         self.agent_url = ""
         self.open_log_requests = 0
@@ -108,6 +122,12 @@ class StubDashboard(StubServer):
                 (STOP, self._stop),
                 (DELETE, self._delete),
                 (LOGS, self._logs),
+                (ACTORS, self._actors),
+                (RUNTIME_ENVS, self._runtime_envs),
+                (NODES, self._nodes),
+                (NODE_SUMMARY, self._node_summary),
+                (CLUSTER_STATUS, self._cluster_status),
+                (CLUSTER_EVENTS, self._cluster_events),
             ]
         )
 
@@ -190,6 +210,40 @@ class StubDashboard(StubServer):
         del self.jobs[job.job_id]
         return web.json_response({"deleted": True})
 
+    # The state of the cluster
+
+    async def _actors(self, request: web.Request) -> web.Response:
+        rows = [job.supervisor() for job in self.jobs.values() if not job.has_ended]
+        return _state(request, rows)
+
+    async def _runtime_envs(self, request: web.Request) -> web.Response:
+        rows = [
+            {
+                "runtime_env": job.environment(),
+                "success": None if job.is_installing else True,
+                "creation_time_ms": None if job.is_installing else "3",
+                "node_id": NODE_ID,
+                "ref_cnt": "1",
+                "error": None,
+            }
+            for job in self.jobs.values()
+            if job.is_installing or job.status == "RUNNING"
+        ]
+        return _state(request, rows)
+
+    async def _nodes(self, request: web.Request) -> web.Response:
+        return _state(request, [node.row() for node in self.nodes])
+
+    async def _node_summary(self, _: web.Request) -> web.Response:
+        usage = {node.node_id: node.usage() for node in self.nodes if node.free is not None}
+        return _told({"summary": [], "nodeLogicalResources": usage})
+
+    async def _cluster_status(self, _: web.Request) -> web.Response:
+        return _told({"clusterStatus": self.cluster_status})
+
+    async def _cluster_events(self, request: web.Request) -> web.Response:
+        return _state(request, [{"message": text} for text in self.cluster_events])
+
     # Packages
 
     async def _get_package(self, request: web.Request) -> web.Response:
@@ -268,6 +322,33 @@ class StubDashboard(StubServer):
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(content)}"})
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         return web.Response(status=206, body=content[start:stop], headers=headers)
+
+
+def _state(request: web.Request, rows: list[dict[str, Any]]) -> web.Response:
+    """Answer as Ray's state API does, with the filters of the request."""
+    keys, values = (
+        request.query.getall("filter_keys", []),
+        request.query.getall("filter_values", []),
+    )
+    kept = [
+        row
+        for row in rows
+        if all(row[key] == value for key, value in zip(keys, values, strict=True))
+    ]
+    shown = kept[: int(request.query.get("limit", "100"))]
+    result = {
+        "total": len(rows),
+        "num_after_truncation": len(rows),
+        "num_filtered": len(kept),
+        "result": shown,
+        "partial_failure_warning": "",
+        "warnings": None,
+    }
+    return _told({"result": result})
+
+
+def _told(data: dict[str, Any]) -> web.Response:
+    return web.json_response({"result": True, "msg": "", "data": data})
 
 
 def _driver_log(job_id: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_synapse.rayjobs.models import (
@@ -29,6 +30,13 @@ MESSAGES = {
 }
 
 
+_RESERVED = {
+    "entrypoint_num_cpus": "CPU",
+    "entrypoint_num_gpus": "GPU",
+    "entrypoint_memory": "memory",
+}
+
+
 @dataclass(frozen=True)
 class JobScript:
     """How a job goes. All times in seconds; ``NEVER`` is one, too.
@@ -43,6 +51,8 @@ class JobScript:
     :param exit_code: The exit code of its entrypoint; 0 or 1 as fits, if None.
     :param ever_ran: Whether a node took it. One whose runtime_env failed has no node.
     :param stop_delay: From the request to stop it to STOPPED. ``NEVER``: it can't be stopped.
+    :param installing: Whether its environment is being installed while it is PENDING.
+    :param gives_up_after: From its submission to the end of a job that is still PENDING.
     :param ended_ago: How long before somebody first asks about it it ended, by the wall clock.
     """
 
@@ -56,7 +66,70 @@ class JobScript:
     exit_code: int | None = None
     ever_ran: bool = True
     stop_delay: float = 0.0
+    installing: bool = False
+    gives_up_after: float = NEVER
     ended_ago: float = 0.0
+
+
+@dataclass(frozen=True)
+class StubNode:
+    """A node that is alive.
+
+    :param total: What it has, by Ray's names.
+    :param free: What of it the autoscaler's process says is free; None: no such process runs.
+    :param labels: Its labels, beside the one with its id.
+    :param node_id: Its id.
+    :param address: Its address.
+    """
+
+    total: Mapping[str, float] = field(
+        default_factory=lambda: {"CPU": 4.0, "memory": 8.0 * 1024**3}
+    )
+    free: Mapping[str, float] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    node_id: str = NODE_ID
+    address: str = "192.0.2.1"
+
+    def row(self) -> dict[str, Any]:
+        """What the state API tells of it."""
+        return {
+            "node_id": self.node_id,
+            "node_ip": self.address,
+            "is_head_node": self.node_id == NODE_ID,
+            "state": "ALIVE",
+            "state_message": None,
+            "node_name": self.address,
+            "resources_total": dict(self.total),
+            "labels": {"ray.io/node-id": self.node_id, **self.labels},
+            "start_time_ms": 1_700_000_000_000,
+            "end_time_ms": 0,
+        }
+
+    def usage(self) -> str:
+        """What the summary of nodes tells of its use."""
+        free = self.free or {}
+        lines = (_usage(name, free.get(name, 0.0), total) for name, total in self.total.items())
+        return "\n".join(lines)
+
+
+def _usage(name: str, free: float, total: float) -> str:
+    if "memory" in name:
+        return f"{(total - free) / 1024**3:.2f}GiB/{total / 1024**3:.2f}GiB {name}"
+    return f"{total - free:g}/{total:g} {name}" if total % 1 else f"{total - free}/{total} {name}"
+
+
+def start_limit(seconds: float, **script: Any) -> JobScript:
+    """Return how a job goes that nothing starts before Ray's own limit passes."""
+    return JobScript(
+        pending=NEVER,
+        gives_up_after=seconds,
+        status=FAILED,
+        message=f"Job supervisor actor failed to start within {seconds} seconds. This timeout can be "
+        "configured by setting the environment variable RAY_JOB_START_TIMEOUT_SECONDS.",
+        error_type="JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+        ever_ran=False,
+        **script,
+    )
 
 
 def runtime_env_failure(reason: str) -> JobScript:
@@ -142,6 +215,8 @@ class StubJob:
             stops = self._stop_requested + self.script.stop_delay
         if self._forced_status == RUNNING:
             runs_from, ends = self._started, NEVER
+        if now >= self._started + self.script.gives_up_after:
+            return self.script.status
         if now >= min(stops, ends):
             return STOPPED if stops < ends else self.script.status
         return RUNNING if now >= runs_from else PENDING
@@ -177,6 +252,38 @@ class StubJob:
             "driver_node_id": NODE_ID if has_node else None,
             "driver_exit_code": _exit_code(status, told) if has_node else None,
         }
+
+    def supervisor(self) -> dict[str, Any]:
+        """What the state API tells of the actor that starts it."""
+        asked = {
+            name: float(value)
+            for key, name in _RESERVED.items()
+            if (value := self.request.get(key)) is not None
+        }
+        return {
+            "class_name": "JobSupervisor",
+            "state": "PENDING_CREATION" if self.status == PENDING else "ALIVE",
+            "name": f"_ray_internal_job_actor_{self.job_id}",
+            "node_id": None if self.status == PENDING else NODE_ID,
+            "serialized_runtime_env": json.dumps(self.environment()),
+            "required_resources": {**asked, **self.request.get("entrypoint_resources", {})},
+            "label_selector": self.request.get("entrypoint_label_selector", {}),
+        }
+
+    def environment(self) -> dict[str, Any]:
+        """Its runtime_env as Ray completes it."""
+        given = self.request.get("runtime_env") or {}
+        return {**given, "env_vars": {**given.get("env_vars", {}), "RAY_worker_niceness": "0"}}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, now."""
+        return self.status in TERMINAL_STATUSES
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether its environment is being installed, now."""
+        return self.script.installing and self.status == PENDING
 
     def _message(self, status: str, told: JobScript) -> str:
         if told.message is not None:

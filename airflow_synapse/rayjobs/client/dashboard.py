@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,15 @@ class DashboardApi:
         if not isinstance(version, dict) or "ray_version" not in version:
             raise self.unreachable("something answered that is not a Ray dashboard")
         return version
+
+    async def get_state(
+        self, path: str, query: Sequence[tuple[str, str]], *, timeout: float, most: int
+    ) -> Any:
+        """Return the JSON that one of the routes about the state of the cluster is answered with."""
+        async with self._session.request(
+            "GET", path, lane=self._lane, timeout=timeout, params=query
+        ) as response:
+            return await self._session.json_of(response, most=most)
 
     async def get_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo:
         """Return what the cluster knows about the job."""

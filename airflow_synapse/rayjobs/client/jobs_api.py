@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -49,6 +49,15 @@ class JobsApi(Protocol):
 
     async def get_version(self) -> Mapping[str, Any]:
         """Return the cluster's answer to ``GET /api/version``, with ``ray_version``."""
+
+    async def get_state(
+        self, path: str, query: Sequence[tuple[str, str]], *, timeout: float, most: int
+    ) -> Any:
+        """Return the JSON that one of the routes about the state of the cluster is answered with.
+
+        :param timeout: Seconds.
+        :param most: The most bytes that are read of it.
+        """
 
     async def get_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo:
         """Return what the cluster knows about the job.

@@ -15,6 +15,7 @@ from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
+from airflow_synapse.rayjobs.waiting.waiting_room import WaitingRoom
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
 from airflow_synapse.rayjobs.watching.status_board import StatusBoard
 
@@ -56,6 +57,7 @@ class ClusterWatch:
         self.pace = pace
         self.metrics = metrics
         self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
+        self.waiting_room = WaitingRoom(api.in_lane(Lane.STATUS), interval=pace.waiting_look)
         self.log_places = {
             Lane.LOG: LogPlaces(limits.log_streams),
             Lane.END: LogPlaces(

@@ -19,8 +19,10 @@ from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.reporting import END_DELAY, Emit, Logger
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
+from airflow_synapse.rayjobs.watching.waiting_log import WaitingLog
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
@@ -77,6 +79,7 @@ class JobWatcher:
         self._job_id = job_id
         self._options = options
         self._logger = logger
+        self._waiting = WaitingLog(watch.waiting_room, job_id, pace=watch.pace, logger=logger)
         self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
         self._follower = LogFollower(
             watch,
@@ -103,6 +106,11 @@ class JobWatcher:
     def last_lines(self) -> Sequence[str]:
         """The last lines of the log so far."""
         return tuple(self._follower.last_lines)
+
+    @property
+    def waited_for(self) -> Reason | None:
+        """Why the job waited to be started when it was last looked at, if anything told."""
+        return self._waiting.reason
 
     async def watch(self) -> JobInfo:
         """Return the job as it ended, once the last line of its log is out.
@@ -132,12 +140,14 @@ class JobWatcher:
                     status = info.status
                     self._logger.info("Ray job %s is %s.", self._job_id, status)
                 self._check_deadlines(status)
+                self._waiting.see(status)
                 if self._options.stream_logs and following is None and info.driver_node_id:
                     following = asyncio.create_task(self._follower.follow(info))
                 if following is not None and following.done():
                     await following  # it never ends by itself, so this raises its error
                 at = loop.time() + self._pace(loop.time() - began, info.status)
         finally:
+            await self._waiting.close()
             await _cancel(following, self._logger)
             self._follower.close()
         if status and info.end_time:
@@ -195,9 +205,7 @@ class JobWatcher:
             return
         hint = f"Raise {passed[0]} if the job needs longer."
         if passed[0] == PENDING_TIMEOUT:
-            hint = (
-                "No node had room for it: compare the resources that it requests with `ray status`."
-            )
+            hint = _hint_for_wait(self.waited_for)
         reason = f"is still {status} at the end of its {passed[0]}"
         if outage is not None:
             was = f"was {status} when it was last seen" if status else "was never seen"
@@ -226,6 +234,12 @@ class JobWatcher:
                 lines.extend(last_lines)
             except AirflowSynapseError as exc:
                 self._logger.warning("The end of the job's log can't be read: %s", exc)
+
+
+def _hint_for_wait(reason: Reason | None) -> str:
+    if reason is None:
+        return "Compare the resources that it requests with `ray status`, and see whether its runtime_env was still being set up."
+    return f"It {reason.text}. Raise {PENDING_TIMEOUT} if it may wait longer."
 
 
 async def _cancel(task: asyncio.Task[None] | None, logger: Logger) -> None:

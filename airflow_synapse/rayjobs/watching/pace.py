@@ -24,6 +24,8 @@ class Pace:
     :param patience_for_end: Until the rest of an ended job's log is left out, if only the log can't
         be read.
     :param tries_of_end: How many tries in a row must also have failed by then.
+    :param waiting_is_news_after: Until a job that is PENDING is looked at for why it waits.
+    :param waiting_look: Between two looks at why jobs wait on a cluster.
     :param progress_interval: Between two states of a progress bar that are shown.
     """
 
@@ -38,6 +40,8 @@ class Pace:
     log_failing_is_news_after: float = 15.0
     patience_for_end: float = 60.0
     tries_of_end: int = 4
+    waiting_is_news_after: float = 2.0
+    waiting_look: float = 5.0
     progress_interval: float = 1.0
 
     def backoff(self) -> Backoff:

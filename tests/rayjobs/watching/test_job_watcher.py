@@ -340,7 +340,7 @@ async def test_pending_deadline_holds_only_while_the_job_waits(
 
     with pytest.raises(
         RayJobTimeoutError,
-        match=re.escape("compare the resources that it requests with `ray status`"),
+        match=re.escape("Compare the resources that it requests with `ray status`"),
     ):
         await too_late.watch()
 
