@@ -38,8 +38,14 @@ def log_lines_per_second(given: float | None = None) -> float:
     """Return how many lines of a log are shown per second, 0 for all.
 
     :param given: The limit that a task sets. None means the configured limit.
+    :raises ValueError: if it is not a number of at least 0.
     """
     if given is not None:
+        is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+        if not is_number or not 0 <= given < float("inf"):
+            raise ValueError(
+                f"log_lines_per_second is {given!r}, but must be a number of at least 0."
+            )
         return given
     return _number("log_lines_per_second", above=-0.001, allowed="of at least 0")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import hook_of, ref_of
+from airflow_synapse.cli.durations import seconds_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, print_rows
 from airflow_synapse.exceptions import RayAddressError
@@ -23,11 +24,12 @@ from airflow_synapse.rayjobs.models import RayCluster
 @command
 def check(args: Namespace) -> int:
     """Check whether a connection can run jobs."""
+    job_timeout = seconds_of(args.job_timeout, "--job-timeout")
     connection, first = _read_connection(ref_of(args))
     findings = [first]
     _tell_progress(first)
     if connection is not None:
-        findings += asyncio.run(_diagnosed(connection.cluster, args.job_timeout))
+        findings += asyncio.run(_diagnosed(connection.cluster, job_timeout))
     is_for_people = args.output in FOR_PEOPLE
     print_rows([_row(finding, is_for_people=is_for_people) for finding in findings], args.output)
     if is_for_people:

@@ -149,10 +149,9 @@ ARGS_LOGS = (
 ARGS_CHECK = (
     Arg(
         ("--job-timeout",),
-        help="Seconds to wait for the test job to end (default: 60)",
-        type=positive_int(allow_zero=False),
-        default=60,
-        metavar="SECONDS",
+        help="How long to wait for the test job to end: 60, 90s, 5m or ISO 8601 such as PT5M (default: 60)",
+        default="60",
+        metavar="DURATION",
     ),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,14 +10,12 @@ from typing import Any
 from airflow_synapse import settings
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import executor_of, hook_of, ref_of
+from airflow_synapse.cli.durations import seconds_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
-from airflow_synapse.durations import to_seconds
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.plurals import counted
 from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @command
@@ -76,14 +73,8 @@ def _since(text: str | None) -> float:
     """Return the time that was a duration ago, in seconds since the epoch."""
     if text is None:
         return 0.0
-    short = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", text.strip())
-    try:
-        seconds = float(short[1]) * _UNITS[short[2]] if short else to_seconds(text, "--since")
-    except ValueError as exc:
-        raise exits.UsageError(
-            f"--since is {text!r}, but must be a duration such as 90s, 12h or PT1H30M"
-        ) from exc
-    return time.time() - (seconds or 0.0)
+    seconds = seconds_of(text, "--since")
+    return time.time() - seconds
 
 
 def _row(job: JobInfo, output: str) -> dict[str, Any]:

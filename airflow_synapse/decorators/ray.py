@@ -17,6 +17,7 @@ from airflow.sdk.bases.decorator import (
 )
 
 from airflow_synapse.exceptions import ActionParamsError
+from airflow_synapse.hooks.template_values import to_lines
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
@@ -101,7 +102,7 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
         return executor.prepare_function(
             function,
             self._params(function.name),
-            requirements=self.requirements or (),
+            requirements=to_lines(self.requirements) or (),
             metadata=metadata,
         )
 
@@ -179,13 +180,13 @@ def ray_task(
     # Waiting
     wait_for_completion: bool = ...,
     deferrable: bool | None = None,
-    poll_interval: float = ...,
+    poll_interval: float | timedelta | str = ...,
     job_timeout: float | timedelta | str | None = None,
     pending_timeout: float | timedelta | str | None = None,
-    unreachable_timeout: float = ...,
+    unreachable_timeout: float | timedelta | str = ...,
     # Logs and outcome
     stream_logs: bool = ...,
-    log_lines_per_second: float | None = None,
+    log_lines_per_second: float | str | None = None,
     stop_on_kill: bool = ...,
     reattach: bool = ...,
     retry_user_errors: bool = ...,

@@ -8,6 +8,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
 from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.template_values import to_text
 
 
 class ClusterArguments(BaseOperator):
@@ -25,7 +26,7 @@ class ClusterArguments(BaseOperator):
     @property
     def cluster_ref(self) -> ClusterRef:
         """Where the cluster is, once templates are rendered."""
-        return ClusterRef(self.ray_conn_id or DEFAULT_CONN_ID)
+        return ClusterRef(to_text(self.ray_conn_id) or DEFAULT_CONN_ID)
 
     def cluster_hook(self, **executor_options: Any) -> RayJobHook:
         """Return a hook for the cluster.

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 
 from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.template_values import to_text
 from airflow_synapse.version_compat import aget_connection, connection_on_api_server
 
 DEFAULT_CONN_ID = "ray_default"
@@ -29,7 +30,7 @@ class ClusterRef:
     @classmethod
     def of_fields(cls, values: Mapping[str, Any]) -> ClusterRef | None:
         """Return where the rendered fields of a task say that the cluster is, None if they don't."""
-        conn_id = values.get("ray_conn_id")
+        conn_id = to_text(values.get("ray_conn_id"))
         return cls(conn_id) if isinstance(conn_id, str) and conn_id else None
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import RayAddressError
 from airflow_synapse.rayjobs.client.addresses import without_user_info
 from airflow_synapse.rayjobs.models import RayCluster
@@ -131,13 +132,9 @@ class _Extra:
         return str(value)
 
     def seconds(self, key: str, default: float) -> float:
-        value = self.values.get(key)
-        if value is None or value == "":
-            return default
         try:
-            seconds = float(value)
-        except (TypeError, ValueError):
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            raise self.error(f"its extra {key!r} must be a number of seconds above 0")
-        return seconds
+            return to_seconds(self.values.get(key), key) or default
+        except ValueError:  # whose text repeats the value
+            raise self.error(
+                f"its extra {key!r} must be a duration above 0: seconds or an ISO 8601 duration"
+            ) from None

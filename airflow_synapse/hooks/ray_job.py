@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,7 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.stop_and_tell`."""
         return self.get_conn().stop_and_tell(job_id, logger=logger)
 
-    def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
+    def wait(self, job_id: str, timeout_seconds: float | timedelta | str = 300) -> str:
         """See :meth:`.BaseRayExecutor.wait`."""
         return self.get_conn().wait(job_id, timeout_seconds)
 

@@ -30,6 +30,7 @@ from airflow_synapse.handover.xcom_keys import (
     log_position,
 )
 from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.template_values import to_text, to_texts
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
 from airflow_synapse.operators.arguments import deadlines_of
@@ -230,12 +231,12 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         prepared = self.prepare(
             executor,
             {
-                **(self.metadata or {}),
+                **(to_texts(self.metadata) or {}),
                 **this_try.metadata(),
                 **wait_metadata(waits=self.wait_for_completion, stop_on_kill=self.stop_on_kill),
             },
         )
-        cluster, given = executor.cluster.address, self.job_id or None
+        cluster, given = executor.cluster.address, to_text(self.job_id)
         with executor:
             attempt = choose_attempt(
                 this_try,
@@ -310,13 +311,11 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             trigger=RayJobTrigger(
                 job_id,
                 **self.cluster_ref.arguments(),
-                poll_interval=self.poll_interval,
+                **self._watch_paces(),
                 stream_logs=self.stream_logs,
                 stop_on_kill=self.stop_on_kill,
                 fetch_result=self.do_xcom_push,
                 deadlines=deadlines,
-                unreachable_timeout=self.unreachable_timeout,
-                log_lines_per_second=self.log_lines_per_second,
             ),
             method_name="execute_complete",
             timeout=timeout,

@@ -9,17 +9,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse import settings
-from airflow_synapse.durations import to_seconds
+from airflow_synapse.durations import to_interval, to_seconds
 from airflow_synapse.exceptions import RayJobNotFoundError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
+from airflow_synapse.hooks.template_values import to_required_text
 from airflow_synapse.plurals import counted
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.rayjobs.models import JobInfo
+
+_UNREACHABLE_TIMEOUT = 600.0
 
 _LEAST_AGE = 60.0
 """Seconds. Until a job has been over for that long, its task may still read its log and result."""
@@ -36,7 +39,8 @@ class StopRayJobOperator(ClusterArguments):
     :param ray_conn_id: The connection to its cluster.
     :param missing_ok: Whether to succeed if the cluster does not know the job. Otherwise the task
         fails with :class:`~airflow_synapse.exceptions.RayJobNotFoundError`.
-    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer: seconds, a
+        timedelta or an ISO 8601 duration.
     """
 
     template_fields: Sequence[str] = ("job_id", *CLUSTER_FIELDS)
@@ -47,16 +51,19 @@ class StopRayJobOperator(ClusterArguments):
         *,
         job_id: str,
         missing_ok: bool = False,
-        unreachable_timeout: float = 600.0,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.missing_ok = missing_ok
-        self.unreachable_timeout = unreachable_timeout
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+        )
 
     def execute(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Stop the job."""
+        self.job_id = to_required_text(self.job_id, "job_id")
         hook = self.cluster_hook(unreachable_timeout=self.unreachable_timeout)
         try:
             was_running = hook.stop(self.job_id)
@@ -81,7 +88,8 @@ class DeleteRayJobsOperator(ClusterArguments):
     :param ray_conn_id: The connection to the cluster.
     :param only_own: Whether to delete only jobs that this Airflow submitted, or everybody's.
     :param only_show: Whether to only log which jobs would be deleted.
-    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer: seconds, a
+        timedelta or an ISO 8601 duration.
     """
 
     template_fields: Sequence[str] = ("older_than", *CLUSTER_FIELDS)
@@ -93,14 +101,16 @@ class DeleteRayJobsOperator(ClusterArguments):
         older_than: float | timedelta | str = timedelta(days=7),
         only_own: bool = True,
         only_show: bool = False,
-        unreachable_timeout: float = 600.0,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.older_than = older_than
         self.only_own = only_own
         self.only_show = only_show
-        self.unreachable_timeout = unreachable_timeout
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+        )
 
     def execute(self, context: Context) -> int:  # noqa: ARG002  # Airflow's signature
         """Delete the jobs."""

@@ -8,10 +8,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_synapse import settings
-from airflow_synapse.durations import to_number
+from airflow_synapse.durations import to_interval
 from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 from airflow_synapse.hooks.ray_job import RayJobHook
+from airflow_synapse.hooks.template_values import (
+    to_amount,
+    to_amounts,
+    to_lines,
+    to_runtime_env,
+    to_text,
+    to_texts,
+    to_value,
+)
 from airflow_synapse.links.ray_job import RayJobLink
 from airflow_synapse.operators.arguments import plain_path
 from airflow_synapse.operators.hidden_templates import HiddenTemplates
@@ -19,6 +28,9 @@ from airflow_synapse.version_compat import conf
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
+
+_POLL_INTERVAL = 5.0
+_UNREACHABLE_TIMEOUT = 600.0
 
 
 class RayJobArguments(HiddenTemplates, ClusterArguments):
@@ -50,11 +62,13 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         the job is submitted and returns the submission ID.
     :param deferrable: Whether to wait in the triggerer. The default is ``[operators]
         default_deferrable``.
-    :param poll_interval: The longest time between two status requests, in seconds.
-    :param job_timeout: How long the job may take after its submission: seconds, a timedelta or an ISO
-        8601 duration. After that, the job is stopped and the task fails.
+    :param poll_interval: The longest time between two status requests: seconds, a timedelta or an ISO
+        8601 duration.
+    :param job_timeout: How long the job may take after its submission, in the same forms. After that, the
+        job is stopped and the task fails.
     :param pending_timeout: How long the job may wait to be scheduled, in the same forms.
-    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer, in the same
+        forms.
     :param stream_logs: Whether to show the job's log in the task's log.
     :param log_lines_per_second: How many lines of the job's log to show per second on average, 0 for all.
         The default is ``[ray] log_lines_per_second``.
@@ -84,8 +98,11 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         "label_selector",
         "metadata",
         "job_id",
+        "poll_interval",
         "job_timeout",
         "pending_timeout",
+        "unreachable_timeout",
+        "log_lines_per_second",
         *HiddenTemplates.hidden_template_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -120,13 +137,13 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         # Waiting
         wait_for_completion: bool = True,
         deferrable: bool | None = None,
-        poll_interval: float = 5.0,
+        poll_interval: float | timedelta | str = _POLL_INTERVAL,
         job_timeout: float | timedelta | str | None = None,
         pending_timeout: float | timedelta | str | None = None,
-        unreachable_timeout: float = 600.0,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
         # Logs and outcome
         stream_logs: bool = True,
-        log_lines_per_second: float | None = None,
+        log_lines_per_second: float | str | None = None,
         stop_on_kill: bool = True,
         reattach: bool = True,
         retry_user_errors: bool = True,
@@ -170,31 +187,51 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
 
     def _executor_options(self) -> dict[str, Any]:
         return {
-            "working_dir": self.working_dir,
-            "requirements_file": self.requirements_file,
-            "package_manager": self.package_manager,
-            "package_manager_options": self.package_manager_options,
-            "wheels_dir": self.wheels_dir,
-            "env": self.env,
-            "runtime_env": self.runtime_env,
-            "num_cpus": to_number(self.num_cpus),
-            "num_gpus": to_number(self.num_gpus),
-            "memory": to_number(self.memory),
-            "resources": self.custom_resources,
-            "label_selector": self.label_selector,
+            "working_dir": to_text(self.working_dir),
+            "requirements_file": to_text(self.requirements_file),
+            "package_manager": to_text(self.package_manager),
+            "package_manager_options": to_lines(self.package_manager_options),
+            "wheels_dir": to_text(self.wheels_dir),
+            "env": to_value(self.env),
+            "runtime_env": to_runtime_env(self.runtime_env),
+            "num_cpus": to_amount(self.num_cpus),
+            "num_gpus": to_amount(self.num_gpus),
+            "memory": to_amount(self.memory),
+            "resources": to_amounts(self.custom_resources),
+            "label_selector": to_texts(self.label_selector),
         }
 
     def _hook(self, **executor_options: Any) -> RayJobHook:
-        return self.cluster_hook(unreachable_timeout=self.unreachable_timeout, **executor_options)
+        return self.cluster_hook(
+            unreachable_timeout=self._watch_paces()["unreachable_timeout"], **executor_options
+        )
+
+    def _watch_paces(self) -> dict[str, Any]:
+        """Return the arguments of a watch that are numbers.
+
+        :raises ValueError: if one of them is none.
+        """
+        lines = to_amount(self.log_lines_per_second)
+        settings.log_lines_per_second(lines)  # refuses what is no number before anything is sent
+        return {
+            "poll_interval": to_interval(
+                self.poll_interval, "poll_interval", default=_POLL_INTERVAL
+            ),
+            "unreachable_timeout": to_interval(
+                self.unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+            ),
+            "log_lines_per_second": lines,
+        }
 
     def _watch_options(self, deadlines: Mapping[str, float]) -> WatchOptions:
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
 
+        paces = self._watch_paces()
+        lines = settings.log_lines_per_second(paces.pop("log_lines_per_second"))
         return WatchOptions(
-            poll_interval=self.poll_interval,
+            **paces,
             stream_logs=self.stream_logs,
-            unreachable_timeout=self.unreachable_timeout,
             deadlines=deadlines,
-            log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),
+            log_lines_per_second=lines,
             fetch_result=self.do_xcom_push,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_synapse.hooks.template_values import to_text, to_value
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
@@ -44,5 +45,6 @@ class SubmitPluginActionOperator(RayResultOperator):
 
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return the action as a job."""
-        params = plain(self.action_params)
-        return executor.prepare_action(self.action_name, params, metadata=metadata)
+        name = to_text(self.action_name) or str(self.action_name)
+        params = plain(to_value(self.action_params))
+        return executor.prepare_action(name, params, metadata=metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_synapse.hooks.template_values import to_text
 from airflow_synapse.operators.base import RayJobOperator
 
 if TYPE_CHECKING:
@@ -30,4 +31,4 @@ class SubmitRayJobOperator(RayJobOperator):
 
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return the command as a job."""
-        return executor.prepare_entrypoint(self.entrypoint, metadata=metadata)
+        return executor.prepare_entrypoint(to_text(self.entrypoint), metadata=metadata)

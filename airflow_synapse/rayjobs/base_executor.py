@@ -10,8 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayJobTimeoutError,
@@ -35,6 +37,7 @@ from airflow_synapse.rayjobs.watching.log_follower import read_new_lines
 
 log = logging.getLogger(__name__)
 
+_LONGEST_WAIT = 300.0
 _WAIT_POLL_INTERVAL = 2.0
 _GRACE = 1.0
 """Seconds by which a wait may exceed its limit if the server does not answer."""
@@ -137,7 +140,11 @@ class BaseRayExecutor(ClusterCalls, ABC):
         return self._call(read, is_patient=False)
 
     def stream_logs(
-        self, job_id: str, *, log_position: int = 0, unreachable_timeout: float | None = None
+        self,
+        job_id: str,
+        *,
+        log_position: int = 0,
+        unreachable_timeout: float | timedelta | str | None = None,
     ) -> Generator[str, None, Outcome]:
         """Yield the lines of the job's log as they appear, until the job has ended and no line is left.
 
@@ -150,8 +157,8 @@ class BaseRayExecutor(ClusterCalls, ABC):
         options = WatchOptions(
             poll_interval=_WAIT_POLL_INTERVAL,
             log_position=log_position,
-            unreachable_timeout=(
-                self.unreachable_timeout if unreachable_timeout is None else unreachable_timeout
+            unreachable_timeout=to_interval(
+                unreachable_timeout, "unreachable_timeout", default=self.unreachable_timeout
             ),
         )
         with ExitStack() as stack:
@@ -225,26 +232,28 @@ class BaseRayExecutor(ClusterCalls, ABC):
 
         return self._cross(work)
 
-    def wait(self, job_id: str, timeout_seconds: float = 300) -> str:
+    def wait(self, job_id: str, timeout_seconds: float | timedelta | str = _LONGEST_WAIT) -> str:
         """Wait for the job to end and return its status, SUCCEEDED.
 
-        :param timeout_seconds: How long to wait. After that, the job keeps running.
+        :param timeout_seconds: How long to wait: seconds, a timedelta or an ISO 8601 duration. After that, the
+            job keeps running.
         :raises RayJobFailedError: if it FAILED.
         :raises RayJobStoppedError: if it was STOPPED.
         :raises RayJobTimeoutError: if time ran out.
         :raises RayJobNotFoundError: if the cluster does not know the job.
         """
+        seconds = to_interval(timeout_seconds, "timeout_seconds", default=_LONGEST_WAIT)
         impatient = replace(
-            self.cluster, request_timeout=min(self.cluster.request_timeout, timeout_seconds)
+            self.cluster, request_timeout=min(self.cluster.request_timeout, seconds)
         )
         options = WatchOptions(
             poll_interval=_WAIT_POLL_INTERVAL,
             stream_logs=False,
-            unreachable_timeout=timeout_seconds,
-            deadlines={"timeout_seconds": time.time() + timeout_seconds},
+            unreachable_timeout=seconds,
+            deadlines={"timeout_seconds": time.time() + seconds},
         )
 
-        limit = timeout_seconds + _GRACE
+        limit = seconds + _GRACE
 
         async def watched() -> Outcome:
             async with self._watching(impatient) as watch:
@@ -258,9 +267,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
         try:
             outcome = self._cross(watched)
         except (RayClusterUnreachableError, RayJobTimeoutError) as exc:
-            raise not_ended(
-                job_id, exc, seconds=timeout_seconds, cluster=self.cluster.address
-            ) from exc
+            raise not_ended(job_id, exc, seconds=seconds, cluster=self.cluster.address) from exc
         error = outcome.error()
         if error is not None:
             raise error

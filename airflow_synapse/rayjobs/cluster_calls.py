@@ -6,8 +6,10 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from airflow_synapse.durations import to_interval
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
 from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.models import RayCluster
@@ -25,8 +27,8 @@ class ClusterCalls:
     """Calls to one cluster. Each opens its own connection; inside ``with``, all share one.
 
     :param cluster: Where the cluster's Jobs API is, and the credentials for it.
-    :param unreachable_timeout: Seconds to keep trying while the cluster gives no usable answer. 0 raises
-        an error at once.
+    :param unreachable_timeout: How long to keep trying while the cluster gives no usable answer: seconds, a
+        timedelta or an ISO 8601 duration. 0 raises an error at once.
     """
 
     metrics: Metrics = NO_METRICS
@@ -37,9 +39,13 @@ class ClusterCalls:
     pace: Pace = Pace()
     """How often a watch looks at its job."""
 
-    def __init__(self, cluster: RayCluster, *, unreachable_timeout: float = 0.0) -> None:
+    def __init__(
+        self, cluster: RayCluster, *, unreachable_timeout: float | timedelta | str = 0.0
+    ) -> None:
         self.cluster = cluster
-        self.unreachable_timeout = unreachable_timeout
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=0.0
+        )
         self._entered = 0
         self._stack: ExitStack | None = None
         self._crossing: Crossing | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
@@ -57,9 +59,11 @@ class RayJobExecutor(BaseRayExecutor):
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
     :param client_cert: The PEM file of the client certificate, and of its key unless that has its own file.
     :param client_key: The PEM file of the key, if it has its own file.
-    :param request_timeout: Seconds that one call may take. For an upload or a log, this applies to each
-        part.
-    :param unreachable_timeout: Seconds to keep trying while the cluster gives no usable answer.
+    :param request_timeout: How long one call may take: seconds, a timedelta or an ISO 8601 duration. For an
+        upload or a log, this applies to each part.
+    :param unreachable_timeout: How long to keep trying while the cluster gives no usable answer, in the same
+        forms.
+    :raises ValueError: if one of these can't be a duration.
     """
 
     def __init__(
@@ -90,8 +94,8 @@ class RayJobExecutor(BaseRayExecutor):
         verify: bool | str = True,
         client_cert: str | Path | None = None,
         client_key: str | Path | None = None,
-        request_timeout: float = 30.0,
-        unreachable_timeout: float = 0.0,
+        request_timeout: float | timedelta | str = RayCluster.request_timeout,
+        unreachable_timeout: float | timedelta | str = 0.0,
     ) -> None:
         super().__init__(
             RayCluster(
@@ -100,7 +104,8 @@ class RayJobExecutor(BaseRayExecutor):
                 headers=dict(headers or {}),
                 cookies=dict(cookies or {}),
                 verify=verify,
-                request_timeout=request_timeout,
+                request_timeout=to_seconds(request_timeout, "request_timeout")
+                or RayCluster.request_timeout,
                 client_cert=_path(client_cert),
                 client_key=_path(client_key),
             ),

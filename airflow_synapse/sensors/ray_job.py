@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, XComArg
 
+from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
     RayJobStoppedError,
@@ -23,6 +24,7 @@ from airflow_synapse.handover.xcom_keys import (
 )
 from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
+from airflow_synapse.hooks.template_values import to_required_text
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets
 from airflow_synapse.links.ray_job import RayJobLink
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 
 _POLL_INTERVAL = 5.0
+_UNREACHABLE_TIMEOUT = 600.0
 
 
 class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
@@ -53,13 +56,14 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
 
     :param job_id: The job's submission ID.
     :param ray_conn_id: The connection to its cluster.
-    :param poll_interval: The longest time between two status requests while deferred, in seconds. The
-        default is ``poke_interval`` if that is given, else 5.
+    :param poll_interval: The longest time between two status requests while deferred: seconds, a timedelta
+        or an ISO 8601 duration. The default is ``poke_interval`` if that is given, else 5.
     :param poke_interval: The same in the worker. The default is ``poll_interval``.
     :param stream_logs: Whether to show the job's log in the task's log. Reschedule mode never does.
     :param deferrable: Whether to wait in the triggerer. The default is ``[operators]
         default_deferrable``.
-    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer, in the same
+        forms.
     :param log_lines_per_second: How many lines of the job's log to show per second on average while
         deferred, 0 for all. The default is ``[ray] log_lines_per_second``.
     :param start_from_trigger: Whether to start in the triggerer, without a worker slot. This needs Airflow
@@ -78,26 +82,28 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
         self,
         *,
         job_id: str,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | str | None = None,
         poke_interval: float | timedelta | None = None,
         stream_logs: bool = True,
         deferrable: bool | None = None,
-        unreachable_timeout: float = 600.0,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
         log_lines_per_second: float | None = None,
         start_from_trigger: bool = False,
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         if poke_interval is None:
-            poke_interval = _POLL_INTERVAL if poll_interval is None else poll_interval
+            poke_interval = to_interval(poll_interval, "poll_interval", default=_POLL_INTERVAL)
         super().__init__(poke_interval=poke_interval, **kwargs)
         if deferrable is None:
             deferrable = conf.getboolean("operators", "default_deferrable", fallback=False)
         self.job_id = job_id
-        self.poll_interval = self.poke_interval if poll_interval is None else poll_interval
+        self.poll_interval = to_interval(poll_interval, "poll_interval", default=self.poke_interval)
         self.stream_logs = stream_logs
         self.deferrable = deferrable
-        self.unreachable_timeout = unreachable_timeout
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+        )
         self.log_lines_per_second = log_lines_per_second
         self.end_from_trigger = end_from_trigger and deferrable
         self.start_from_trigger = start_from_trigger and self._can_start_from_trigger()
@@ -115,6 +121,7 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the job, in the triggerer if deferrable."""
         self.job_page = ""
+        self.job_id = to_required_text(self.job_id, "job_id")
         self.job_page = self.cluster_hook().job_page(self.job_id)
         context["ti"].xcom_push(key=JOB_ID_KEY, value=self.job_id)
         context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
@@ -136,7 +143,7 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
             for value in (self.job_id, *self.cluster_ref.arguments().values())
         ):
             reason = "its arguments come from another task; use a template instead"
-        elif "xcom_pull" in self.job_id and "map_indexes" not in self.job_id:
+        elif "xcom_pull" in str(self.job_id) and "map_indexes" not in str(self.job_id):
             # Airflow 3.3's triggerer never answers that call, so the trigger would wait for ever.
             reason = "its template calls xcom_pull without map_indexes=-1"
         if reason:

@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,11 +15,13 @@ from weakref import WeakKeyDictionary
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_synapse import settings
+from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.handover.events import event_of
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, JOB_PAGE_KEY
 from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.hooks.template_values import to_required_text, to_text
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
@@ -27,6 +30,9 @@ from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
 from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
+
+_POLL_INTERVAL = 5.0
+_UNREACHABLE_TIMEOUT = 600.0
 
 _LONGEST_WAIT_FOR_READER = 60.0
 """Seconds that the event waits for Airflow to read the lines before it."""
@@ -71,13 +77,15 @@ class RayJobTrigger(BaseTrigger):
 
     :param job_id: The job's submission ID.
     :param ray_conn_id: The connection to its cluster.
-    :param poll_interval: The longest time between two status requests, in seconds.
+    :param poll_interval: The longest time between two status requests: seconds, a timedelta or an ISO 8601
+        duration.
     :param stream_logs: Whether to show the job's log in the task's log.
     :param stop_on_kill: Whether to stop the job when a user kills the task.
     :param fetch_result: Whether to add the action's result to the event.
     :param deadlines: Absolute times (seconds since the epoch), keyed by the name of the user's limit.
         When one has passed, the job is stopped.
-    :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer, in the same
+        forms.
     :param log_lines_per_second: How many lines of the job's log to show per second on average, 0 for all.
         The default is ``[ray] log_lines_per_second``.
     :param end_from_trigger: Whether to end the task here if the job SUCCEEDED.
@@ -96,12 +104,12 @@ class RayJobTrigger(BaseTrigger):
         job_id: str,
         ray_conn_id: str = DEFAULT_CONN_ID,
         *,
-        poll_interval: float = 5.0,
+        poll_interval: float | timedelta | str = _POLL_INTERVAL,
         stream_logs: bool = True,
         stop_on_kill: bool = True,
         fetch_result: bool = True,
         deadlines: Mapping[str, float] | None = None,
-        unreachable_timeout: float = 600.0,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
         log_lines_per_second: float | None = None,
         end_from_trigger: bool = False,
         is_first: bool = False,
@@ -109,12 +117,14 @@ class RayJobTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
         self.job_id = job_id
         self.ray_conn_id = ray_conn_id
-        self.poll_interval = poll_interval
+        self.poll_interval = to_interval(poll_interval, "poll_interval", default=_POLL_INTERVAL)
         self.stream_logs = stream_logs
         self.stop_on_kill = stop_on_kill
         self.fetch_result = fetch_result
         self.deadlines = dict(deadlines or {})
-        self.unreachable_timeout = unreachable_timeout
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+        )
         self.log_lines_per_second = log_lines_per_second
         self.end_from_trigger = end_from_trigger
         self.is_first = is_first
@@ -123,7 +133,7 @@ class RayJobTrigger(BaseTrigger):
     @property
     def cluster_ref(self) -> ClusterRef:
         """Where the cluster is, once Airflow has rendered the trigger's arguments."""
-        return ClusterRef(self.ray_conn_id)
+        return ClusterRef(to_text(self.ray_conn_id) or DEFAULT_CONN_ID)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to continue."""
@@ -162,6 +172,8 @@ class RayJobTrigger(BaseTrigger):
     async def _outcome(self) -> Outcome:
         connection: RayConnection | None = None
         try:
+            # An operator has seen to this, but a sensor that starts here may have a template of a number.
+            self.job_id = to_required_text(self.job_id, "job_id")
             connection = await self.cluster_ref.aresolve()
             if self.is_first:
                 await self._tell_page(connection)

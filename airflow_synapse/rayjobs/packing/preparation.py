@@ -166,7 +166,9 @@ def prepare_entrypoint(source: PluginSource, request: JobRequest, entrypoint: st
     :raises RayJobSubmissionError: if Ray would not accept the command or the runtime_env.
     """
     if not isinstance(entrypoint, str) or not entrypoint.strip() or "\0" in entrypoint:
-        raise RayJobSubmissionError(reason=f"{entrypoint!r} is not a shell command")
+        raise RayJobSubmissionError(
+            reason=f"its entrypoint is {entrypoint!r}, which is not a shell command"
+        )
     return _prepared(source, request, _folder_as_it_is(source), entrypoint=entrypoint)
 
 
