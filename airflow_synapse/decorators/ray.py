@@ -21,7 +21,7 @@ from airflow_synapse.hooks.template_values import to_lines
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.plain_values import plain
 from airflow_synapse.operators.results import RayResultOperator
-from airflow_synapse.version_compat import KeywordParameters
+from airflow_synapse.version_compat.dag_files import KeywordParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -25,7 +25,8 @@ from airflow_synapse.exceptions import (
     RayJobStoppedError,
     RayJobSubmissionError,
 )
-from airflow_synapse.version_compat import AirflowFailException, RetryDecision, RetryPolicy
+from airflow_synapse.version_compat import AirflowFailException
+from airflow_synapse.version_compat.dag_files import RetryDecision, RetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
 from airflow_synapse.triggers import log_channel
+from airflow_synapse.triggers.garbage import FREEZER
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.task_state import still_waits_for
 from airflow_synapse.triggers.xcoms import set_xcom
@@ -300,13 +300,11 @@ async def _load_http() -> None:
 
 @cache
 def _import_http() -> None:
-    # A full garbage collection stops the event loop while it looks at every object. That is 0.1 s for
-    # what a triggerer has loaded, which stays anyway, so the collector need not look at it again.
-    gc.freeze()
+    FREEZER.install()
     import anyio
 
     from airflow_synapse.triggers.watching import metrics
 
     metrics()
     anyio.run(anyio.sleep, 0)  # imports its backend now, not when the first job ends
-    gc.freeze()
+    FREEZER.install()

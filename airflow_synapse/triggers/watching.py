@@ -20,6 +20,7 @@ from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_
 from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
+from airflow_synapse.triggers.garbage import FREEZER
 from airflow_synapse.triggers.log_channel import has_room
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 
@@ -45,27 +46,40 @@ async def watch_job(
     :raises AirflowSynapseError: if the watch could not continue. If a deadline passed, the job was
         stopped.
     """
-    async with _watching(connection, pace) as watch:
-
-        def show(lines: Sequence[str]) -> None:
-            for line in lines:
-                logger.info(line)  # a line of the job, not a format
-            checkpoint.note(watcher.log_position)
-
-        watcher = JobWatcher(
-            watch, job_id, options=options, emit=show, logger=logger, has_room=has_room
-        )
-        ending = watch_to_end(
-            watcher,
-            watch=watch,
-            logger=logger,
-            notice_after=_NOTICE_AFTER,
-            max_result=MAX_RESULT_IN_EVENT if options.fetch_result else None,
-        )
-        outcome = await _keeping(checkpoint, ending)
+    with FREEZER.one_more_job():
+        async with _watching(connection, pace) as watch:
+            outcome = await _watch(watch, job_id, options, checkpoint, logger)
     if outcome.document is not None and not is_safe(outcome.document["result"]):
         return replace(outcome, document=None)  # the worker reads it
     return outcome
+
+
+async def _watch(
+    watch: ClusterWatch,
+    job_id: str,
+    options: WatchOptions,
+    checkpoint: LogCheckpoint,
+    logger: Any,
+) -> Outcome:
+    def show(lines: Sequence[str]) -> None:
+        for line in lines:
+            logger.info(line)  # a line of the job, not a format
+        checkpoint.note(watcher.log_position)  # noqa: F821  # it is deleted below, once nobody calls this
+
+    watcher = JobWatcher(
+        watch, job_id, options=options, emit=show, logger=logger, has_room=has_room
+    )
+    ending = watch_to_end(
+        watcher,
+        watch=watch,
+        logger=logger,
+        notice_after=_NOTICE_AFTER,
+        max_result=MAX_RESULT_IN_EVENT if options.fetch_result else None,
+    )
+    try:
+        return await _keeping(checkpoint, ending)
+    finally:
+        del watcher  # which holds show, which holds it: only a garbage collection would free them
 
 
 async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) -> None:

@@ -21,7 +21,8 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.operators import retry_policy
 from airflow_synapse.operators.retry_policy import RayJobRetryPolicy, is_worth_a_retry
-from airflow_synapse.version_compat import AirflowFailException, RetryDecision
+from airflow_synapse.version_compat import AirflowFailException
+from airflow_synapse.version_compat.dag_files import RetryDecision
 from tests.operators.running import a_command, run
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard

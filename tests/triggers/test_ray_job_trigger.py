@@ -233,6 +233,25 @@ async def test_full_collections_spare_what_airflow_has_loaded(stub: StubDashboar
     assert gc.get_freeze_count() > len(gc.get_objects())
 
 
+async def test_watch_that_has_ended_leaves_no_garbage(stub: StubDashboard) -> None:
+    """Nothing of a watch waits for a garbage collection, which stops the event loop."""
+    stub.add_job("j", status="SUCCEEDED")
+    await events_of(RayJobTrigger("j"))
+    gc.collect()
+    gc.disable()
+    try:
+        await events_of(RayJobTrigger("j"))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [item for item in gc.garbage if "airflow_synapse" in type(item).__module__]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert left == []
+
+
 async def test_many_triggers_share_requests(stub: StubDashboard) -> None:
     """A hundred jobs that are watched at once are a few requests, and each has its event."""
     for number in range(100):

@@ -15,6 +15,7 @@ class Pace:
     :param eagerness: The interval grows to this share of the time watched so far.
     :param first_retry: The first pause after a request that failed.
     :param longest_retry: The longest pause while a cluster is unreachable.
+    :param list_retry: The first pause after a list of all jobs that could not be read.
     :param log_read: Between two reads of a log that grows.
     :param quiet_log_read: Between two reads of a log that is quiet, at most.
     :param slowing_down: The pause between two reads of a quiet log is this share of the time it has been
@@ -33,6 +34,7 @@ class Pace:
     eagerness: float = 0.1
     first_retry: float = 0.5
     longest_retry: float = 30.0
+    list_retry: float = 5.0
     log_read: float = 0.4
     quiet_log_read: float = 2.0
     slowing_down: float = 0.1

@@ -34,8 +34,9 @@ _LEAST_SHARE_OF_LISTS = 0.3
 _WORTH_IS_RECKONED_EVERY = 0.25
 """Seconds between two decisions whether a list is worth it, because each goes through all looks."""
 
-_LIST_IS_TRIED_AGAIN_AFTER = 300.0
-"""Seconds until the list is tried again after it was too expensive or could not be read."""
+_LONGEST_PAUSE_AFTER_A_BAD_LIST = 300.0
+"""Seconds. The pauses after a list that could not be read grow up to this, because such a list is a burden to
+the cluster. The first is short, because without lists thousands of jobs wait for single looks."""
 
 _SOON = 0.5
 """The share of its interval by which a look may be early if its answer is available anyway. This makes
@@ -100,6 +101,7 @@ class StatusBoard:
         self._backoff = pace.backoff()
         self._list_seconds = 0.0
         self._next_list_at = 0.0
+        self._bad_lists = Backoff(first=pace.list_retry, cap=_LONGEST_PAUSE_AFTER_A_BAD_LIST)
 
     async def look(self, job_id: str, *, at: float, patience: float | None = None) -> JobInfo:
         """Return what the cluster knows about the job, at the time ``at`` or as soon after as it can.
@@ -282,8 +284,9 @@ class StatusBoard:
         try:
             jobs, self._list_seconds = await self._api.list_infos(self._looks)
         except AirflowSynapseError:
-            self._next_list_at = now + _LIST_IS_TRIED_AGAIN_AFTER
+            self._next_list_at = now + self._bad_lists.next_pause()
             return
+        self._bad_lists.reset()
         self._note_success()
         self._next_list_at = asyncio.get_running_loop().time() + self._pause_between_lists()
         await self._answer_with(jobs)

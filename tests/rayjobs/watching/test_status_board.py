@@ -135,6 +135,16 @@ async def test_refused_list_is_done_without(stub: StubDashboard, watch: ClusterW
     assert stub.count(routes.LIST_JOBS) == 1
 
 
+async def test_list_that_failed_once_is_read_again_soon(stub: StubDashboard) -> None:
+    """One bad answer does not make thousands of jobs wait for single looks for minutes."""
+    jobs = add_jobs(stub, MANY)
+    stub.inject(Answer(500, b"no list now"), route=routes.LIST_JOBS)
+
+    async with shared_watch(RayCluster(stub.url), pace=replace(PACE, list_retry=0.0)) as watch:
+        while stub.count(routes.LIST_JOBS) < 2:
+            await look_at(watch, jobs)
+
+
 async def test_list_that_is_none_is_done_without(stub: StubDashboard, watch: ClusterWatch) -> None:
     """What can't be read as a list of jobs is not believed."""
     jobs = add_jobs(stub, MANY)

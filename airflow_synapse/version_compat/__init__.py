@@ -1,6 +1,6 @@
 """Handles the differences between the Airflow versions that we support.
 
-Only this module looks at the version, apart from the UI plugin, which must not import this one.
+Only this package looks at the version, apart from the UI plugin, which must not import it.
 """
 
 from __future__ import annotations
@@ -37,19 +37,6 @@ except ImportError:
         TaskDeferred,
     )
 
-try:  # Airflow 3.2
-    from airflow.sdk.bases.decorator import KeywordParameters
-except ImportError:
-    from airflow.utils.operator_helpers import (  # type: ignore[attr-defined]  # of Airflow 3.1
-        KeywordParameters,
-    )
-
-try:  # Airflow 3.3
-    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
-except ImportError:
-    RetryDecision = None  # type: ignore[assignment, misc]
-    RetryPolicy = object  # type: ignore[assignment, misc]
-
 __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
     "TRIGGERS_RENDER_TEMPLATES",
@@ -58,9 +45,6 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
-    "KeywordParameters",
-    "RetryDecision",
-    "RetryPolicy",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskDeferred",
