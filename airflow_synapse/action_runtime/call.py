@@ -98,6 +98,24 @@ def _near(attribute: str, module: Any) -> str:
     return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
+JOB_PARAMETER = "job"
+"""The parameter by which a function asks for the job's context."""
+
+
+def asks_for_job(function: Any, call: Call) -> bool:
+    """Return whether the function has a parameter for the job's context, and no param takes its name."""
+    if JOB_PARAMETER in call.params or not callable(function):
+        return False
+    try:
+        parameter = inspect.signature(function).parameters.get(JOB_PARAMETER)
+    except (ValueError, TypeError):  # a built-in
+        return False
+    return parameter is not None and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
+    )
+
+
 def call_function(function: Any, call: Call) -> Any:
     """Call it with the params as keyword arguments, and await an awaitable result."""
     _check_is_callable(function, call)

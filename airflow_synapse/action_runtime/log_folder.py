@@ -43,9 +43,13 @@ class JobPlace(NamedTuple):
     @property
     def result_file(self) -> Optional[Path]:
         """The path of the job's result; None if the job or its folder is not known."""
+        return self.path_of("result", ".json")
+
+    def path_of(self, kind: str, suffix: str) -> Optional[Path]:
+        """Return the path of one of the job's files; None if the job or its folder is not known."""
         if not self.job_id or not self.logs:
             return None
-        return self.logs / f"airflow-synapse-result-{self.job_id}.json"
+        return self.logs / f"airflow-synapse-{kind}-{self.job_id}{suffix}"
 
 
 def find_place(stdout_fd: int = 1) -> JobPlace:

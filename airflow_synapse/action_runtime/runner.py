@@ -9,14 +9,26 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from .call import Call, RefusedCallError, call_function, failed, load_target, read_call
+from .call import (
+    JOB_PARAMETER,
+    Call,
+    RefusedCallError,
+    asks_for_job,
+    call_function,
+    failed,
+    load_target,
+    read_call,
+)
 from .job_log import JobLog, drop_broken_output, flush_output
 from .log_folder import JobPlace, find_place
 from .ray_job import leave_own_package_out
+from .reports.job_reports import JobReports
+from .reports.surroundings import read_surroundings
 from .results.result_file import take_place, write_result
 from .results.result_json import result_text
 from .synapse import is_synapse_action, run_synapse_action
@@ -50,6 +62,7 @@ class _Job:
         self.log, self.place = log, place
         self.pid = os.getpid()
         self.placeholder = take_place(place)
+        self.reports = JobReports(place, log.tell, read_surroundings())
 
     def run(self) -> int:
         leave_own_package_out(os.environ)
@@ -71,6 +84,8 @@ class _Job:
         target = load_target(call)
         if is_synapse_action(target):
             return run_synapse_action(target, call, self.place.job_id)
+        if asks_for_job(target, call):
+            call = replace(call, params={**call.params, JOB_PARAMETER: self.reports.context})
         return call_function(target, call)
 
     def _tell(self, exc: BaseException) -> int:
@@ -89,6 +104,7 @@ class _Job:
 
     def _leave(self, value: Any, code: int) -> None:
         self.log.reopen_closed_output()
+        self.reports.end()
         if code != SUCCEEDED:
             if self.placeholder:
                 self.placeholder.withdraw()

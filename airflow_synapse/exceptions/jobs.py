@@ -185,4 +185,9 @@ class RayJobSubmissionError(ExecutionError):
 
 
 class RayLogNotFoundError(ExecutionError):
-    """A job's log or result can't be found on the cluster."""
+    """A job's log, result or report can't be found on the cluster."""
+
+    @property
+    def is_node_gone(self) -> bool:
+        """Whether that is because the node that has it is gone, in Ray's words."""
+        return any(words in self.reason for words in ("Agent for node id", "given node id"))

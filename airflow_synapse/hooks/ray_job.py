@@ -20,6 +20,7 @@ from airflow_synapse.version_compat import AirflowNotFoundException
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.job.outcome import Outcome
+    from airflow_synapse.rayjobs.job.report_lines import JobReport
     from airflow_synapse.rayjobs.models import JobInfo
     from airflow_synapse.rayjobs.reporting import Emit, Logger
     from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
@@ -151,6 +152,14 @@ class RayJobHook(BaseHook):
     def get_result(self, job_id: str) -> Any:
         """See :meth:`.BaseRayExecutor.get_result`."""
         return self.get_conn().get_result(job_id)
+
+    def get_report(self, job_id: str) -> JobReport:
+        """See :meth:`.BaseRayExecutor.get_report`."""
+        return self.get_conn().get_report(job_id)
+
+    def get_artifact(self, job_id: str, name: str) -> bytes:
+        """See :meth:`.BaseRayExecutor.get_artifact`."""
+        return self.get_conn().get_artifact(job_id, name)
 
     def stop(self, job_id: str) -> bool:
         """See :meth:`.BaseRayExecutor.stop`."""

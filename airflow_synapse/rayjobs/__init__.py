@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_synapse.rayjobs.job.report_lines import Artifact, JobReport, Message, Progress
 from airflow_synapse.rayjobs.models import JobInfo
 
 if TYPE_CHECKING:
     from airflow_synapse.rayjobs.executor import BaseRayExecutor, RayJobExecutor
 
-__all__ = ["BaseRayExecutor", "JobInfo", "RayJobExecutor"]
+__all__ = [
+    "Artifact",
+    "BaseRayExecutor",
+    "JobInfo",
+    "JobReport",
+    "Message",
+    "Progress",
+    "RayJobExecutor",
+]
 
 
 def __getattr__(name: str) -> Any:

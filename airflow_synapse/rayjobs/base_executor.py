@@ -26,6 +26,8 @@ from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.job import stopping
 from airflow_synapse.rayjobs.job.failures import error_of, not_ended
 from airflow_synapse.rayjobs.job.outcome import Outcome
+from airflow_synapse.rayjobs.job.report_lines import JobReport
+from airflow_synapse.rayjobs.job.reports import read_artifact, read_report
 from airflow_synapse.rayjobs.job.results import no_result, read_result
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo
@@ -192,6 +194,32 @@ class BaseRayExecutor(ClusterCalls, ABC):
                 raise no_result(info, exc, cluster=self.cluster.address) from exc
 
         return self._call(read)
+
+    def get_report(self, job_id: str) -> JobReport:
+        """Return what the job has reported so far: its progress, metrics, artifacts and messages.
+
+        A job that has reported nothing has an empty report. If its node is gone, so is the report; then a
+        message in it says so.
+
+        :raises RayJobNotFoundError: if the cluster does not know the job.
+        """
+
+        async def read(api: JobsApi) -> JobReport:
+            return await read_report(api, await api.get_info(job_id))
+
+        return self._call(read, is_bounded=False)
+
+    def get_artifact(self, job_id: str, name: str) -> bytes:
+        """Return a file that the job's action has kept with its report.
+
+        :raises RayJobNotFoundError: if the cluster does not know the job.
+        :raises RayLogNotFoundError: if the job has reported no such artifact, or it is gone.
+        """
+
+        async def read(api: JobsApi) -> bytes:
+            return await read_artifact(api, await api.get_info(job_id), name)
+
+        return self._call(read, is_bounded=False)
 
     def read_new_lines(self, info: JobInfo, *, position: int, emit: Emit, logger: Logger) -> int:
         """Pass the job's log from a byte onwards to ``emit``, and return the byte to continue from.

@@ -1,0 +1,1 @@
+"""What an action reports while it works: progress, metrics, artifacts and messages."""
