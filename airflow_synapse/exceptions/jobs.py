@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from airflow_synapse.exceptions.base import AirflowSynapseError
+from airflow_synapse.exceptions.installer_output import take_apart
 from airflow_synapse.plurals import counted
 
 LAST_LINES = 20
@@ -84,14 +85,17 @@ class RayJobFailedError(ExecutionError):
             text += "\n".join(f"    {line}" for line in self.last_lines)
         return text
 
-    def verdict(self) -> str:
-        """Return the sentence without the log, for readers who have already seen the log."""
+    def heading(self) -> str:
+        """Return which job FAILED, with Ray's error type and the exit code."""
         facts = [f"error type {self.error_type}" if self.error_type else ""]
         facts.append(f"exit code {self.exit_code}" if self.exit_code is not None else "")
         told = ", ".join(fact for fact in facts if fact)
-        text = f"{self.subject} FAILED" + (f" ({told})" if told else "")
+        return f"{self.subject} FAILED" + (f" ({told})" if told else "")
+
+    def verdict(self) -> str:
+        """Return the sentence without the log, for readers who have already seen the log."""
         message = self.message_without_log()
-        text += f": {message}" if message else "."
+        text = self.heading() + (f": {message}" if message else ".")
         return f"{text}\n{self.hint or self.default_hint}"
 
     def message_without_log(self) -> str:
@@ -119,6 +123,15 @@ class RayJobRuntimeEnvError(RayJobFailedError):
         "Its runtime_env could not be set up. Check the requirements, and check that the cluster's "
         "nodes can reach the package index and have pip (a virtual environment made by uv has none)."
     )
+
+    def verdict(self) -> str:
+        """Return the sentence, with the installer's own error before Ray's traceback."""
+        error, rest = take_apart(self.message_without_log())
+        if not rest:
+            return super().verdict()
+        first, *others = error
+        text = [f"{self.heading()}: {first}", *(f"    {line}" for line in others)]
+        return "\n".join([*text, self.hint or self.default_hint, "Ray's message:", rest])
 
 
 class RayJobNotScheduledError(RayJobFailedError):

@@ -20,8 +20,10 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.handover.airflow_values import safe_text
 from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
 from airflow_synapse.rayjobs.job.outcome import ERROR, NOT_FOUND, TIMEOUT, UNREACHABLE, Outcome
+from airflow_synapse.rayjobs.job.start_limit import told_about_wait
 from airflow_synapse.rayjobs.models import (
     ACTION_KEY,
+    FAILED,
     PLUGIN_KEY,
     SUCCEEDED,
     TERMINAL_STATUSES,
@@ -29,6 +31,7 @@ from airflow_synapse.rayjobs.models import (
     integer_or_none,
     text_or_none,
 )
+from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason
 
 Event = dict[str, Any]
 
@@ -48,18 +51,22 @@ def event_of(outcome: Outcome) -> Event:
     }
     event.update(_of_end(info) if info is not None else _of_failure(failure))
     event.update(outcome.document or {})
+    if outcome.waited_for is not None and outcome.status == FAILED:
+        cause, text = outcome.waited_for.cause.value, safe_text(outcome.waited_for.text[:_MAX_LINE])
+        event["waited_for"] = {"cause": cause, "text": text}
     return event if outcome.page is None else {**event, JOB_PAGE_KEY: outcome.page}
 
 
 def _of_end(info: JobInfo) -> Event:
     return {
-        "message": safe_text((info.message or "")[:_MAX_MESSAGE]),
+        "message": safe_text(_without_middle(info.message or "")),
         "error_type": _word(info.error_type),
         "driver_exit_code": info.driver_exit_code,
         "plugin": _word(info.metadata.get(PLUGIN_KEY)),
         "action": _word(info.metadata.get(ACTION_KEY)),
         "start_time": info.start_time,
         "end_time": info.end_time,
+        **told_about_wait(info.metadata),
     }
 
 
@@ -85,6 +92,14 @@ def _word(text: str | None) -> str | None:
     return None if text is None else safe_text(text[:_MAX_LINE])
 
 
+def _without_middle(message: str) -> str:
+    """Return a message without its middle if it is too long: what went wrong often stands at its end."""
+    if len(message) <= _MAX_MESSAGE:
+        return message
+    beginning = _MAX_MESSAGE // 4
+    return f"{message[:beginning]}\n…\n{message[beginning - _MAX_MESSAGE :]}"
+
+
 def _cut(lines: Sequence[str]) -> list[str]:
     return [safe_text(line[:_MAX_LINE]) for line in lines]
 
@@ -108,12 +123,19 @@ def outcome_of(event: Any) -> Outcome:
     last_lines = tuple(str(line) for line in lines) if isinstance(lines, list) else ()
     if event["status"] in TERMINAL_STATUSES:
         document = {"result": event["result"]} if "result" in event else None
-        return Outcome(info=_info_of(event), last_lines=last_lines, document=document, **known)
+        return Outcome(
+            info=_info_of(event),
+            last_lines=last_lines,
+            document=document,
+            waited_for=_reason_of(event.get("waited_for")),
+            **known,
+        )
     return Outcome(failure=_failure_of(event, last_lines), last_lines=last_lines, **known)
 
 
 def _info_of(event: Mapping[str, Any]) -> JobInfo:
     metadata = {PLUGIN_KEY: event.get("plugin"), ACTION_KEY: event.get("action")}
+    metadata.update(told_about_wait(event))
     start, end = event.get("start_time"), event.get("end_time")
     if end is None and isinstance(duration := event.get("duration"), (int, float)):
         start, end = (
@@ -130,6 +152,13 @@ def _info_of(event: Mapping[str, Any]) -> JobInfo:
         end_time=integer_or_none(end),
         metadata={key: str(value) for key, value in metadata.items() if value is not None},
     )
+
+
+def _reason_of(told: Any) -> Reason | None:
+    try:
+        return Reason(Cause(told["cause"]), str(told["text"]), str(told["text"]))
+    except (TypeError, KeyError, ValueError):
+        return None
 
 
 def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowSynapseError:

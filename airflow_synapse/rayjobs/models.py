@@ -32,6 +32,12 @@ OWNER_KEY = "airflow_synapse_owner"
 ACTION_KEY = "airflow_synapse_action"
 """Metadata: the plugin action that the job runs. Such a job leaves a result."""
 
+WAITING_SINCE_KEY = "airflow_synapse_waiting_since"
+"""Metadata: when the first of the jobs was submitted that waited in each other's place, in milliseconds."""
+
+CUT_OFF_KEY = "airflow_synapse_cut_off"
+"""Metadata: that the job is in place of one whose installation Ray's start limit cut off."""
+
 PLUGIN_KEY = "airflow_synapse_plugin"
 """Metadata: the name and version of the job's plugin."""
 

@@ -17,7 +17,14 @@ from airflow_synapse.handover.events import Event, event_of, outcome_of
 from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.job.outcome import Outcome
-from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobInfo
+from airflow_synapse.rayjobs.models import (
+    ACTION_KEY,
+    CUT_OFF_KEY,
+    PLUGIN_KEY,
+    WAITING_SINCE_KEY,
+    JobInfo,
+)
+from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason
 
 CLUSTER = "http://ray:8265"
 
@@ -205,3 +212,38 @@ def test_metadata_of_somebody_else_can_be_sent() -> None:
 
     assert is_safe(event)
     assert len(msgspec.msgpack.encode(event)) < 10_000
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_reason_of_a_wait_survives_the_way_through_the_database(cause: Cause) -> None:
+    """A task learns why its job waited and since when, as its worker decides what comes next."""
+    metadata = {WAITING_SINCE_KEY: "5000", CUT_OFF_KEY: "true"}
+    info = JobInfo(
+        "j", "FAILED", error_type="JOB_SUPERVISOR_ACTOR_START_TIMEOUT", metadata=metadata
+    )
+    reason = Reason(cause, "asks for 4 CPU; 1 of 16 are free", "asks for 4 CPU")
+    event = json.loads(json.dumps(event_of_end(info, waited_for=reason)))
+
+    outcome = outcome_of(event)
+
+    assert outcome.waited_for is not None
+    assert (outcome.waited_for.cause, outcome.waited_for.text) == (cause, reason.text)
+    assert outcome.info is not None
+    assert outcome.info.metadata == metadata
+
+
+@pytest.mark.parametrize("told", [None, "x", {}, {"cause": "odd", "text": "x"}, {"cause": "busy"}])
+def test_odd_reason_is_none(told: object) -> None:
+    """What another version told in its own way is left out."""
+    assert outcome_of({"status": "FAILED", "job_id": "j", "waited_for": told}).waited_for is None
+
+
+def test_long_message_keeps_its_end() -> None:
+    """What went wrong with an environment stands at the end of Ray's message."""
+    message = f"runtime_env setup failed: {'x' * 20_000}\nERROR: no such package"
+    info = JobInfo("j", "FAILED", message, "RUNTIME_ENV_SETUP_FAILURE")
+
+    event = event_of_end(info)
+
+    assert len(event["message"]) < 8_100
+    assert str(error_of_event(event)).splitlines()[0].endswith(": ERROR: no such package")

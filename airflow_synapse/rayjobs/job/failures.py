@@ -15,7 +15,9 @@ from airflow_synapse.exceptions import (
     RayJobStoppedError,
     RayJobTimeoutError,
 )
+from airflow_synapse.rayjobs.job import start_limit
 from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 
 _START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
 
@@ -41,17 +43,22 @@ _TOO_LONG_HINT = (
 
 
 def error_of(
-    info: JobInfo, *, cluster: str, last_lines: Sequence[str] = ()
+    info: JobInfo,
+    *,
+    cluster: str,
+    last_lines: Sequence[str] = (),
+    waited_for: Reason | None = None,
 ) -> ExecutionError | None:
     """Return the error for how the job ended, None if it succeeded or still runs.
 
     :param info: The job as it ended.
     :param cluster: The cluster's address, for the sentence.
     :param last_lines: The last lines of its log.
+    :param waited_for: Why it waited to be started when it was last seen waiting.
     """
     if info.status == FAILED:
         kind: type[ExecutionError] = CAUSES.get(info.error_type or "", RayJobFailedError)
-        hint = ""
+        hint = start_limit.hint_of(info, waited_for)
         if info.error_type == _START_ERROR and _TOO_LONG in (info.message or ""):
             kind, hint = RayJobEntrypointError, _TOO_LONG_HINT
         if info.driver_exit_code in _KILLED:

@@ -14,6 +14,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.job.failures import error_of
 from airflow_synapse.rayjobs.models import JobInfo
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 
 TIMEOUT = "TIMEOUT"
 NOT_FOUND = "NOT_FOUND"
@@ -37,6 +38,7 @@ class Outcome:
     :param failure: Why its end was not seen.
     :param last_lines: The last lines of its log.
     :param document: ``{"result": …}`` with what the job's action returned, None if it was not read.
+    :param waited_for: Why it waited to be started when it was last seen waiting, if anything told.
     :param page: The job's page in the Ray dashboard.
     """
 
@@ -47,6 +49,7 @@ class Outcome:
     last_lines: tuple[str, ...] = ()
     document: dict[str, Any] | None = None
     page: str | None = None
+    waited_for: Reason | None = None
 
     @classmethod
     def of_failure(cls, error: Exception, *, job_id: str, cluster: str | None) -> Outcome:
@@ -71,4 +74,9 @@ class Outcome:
         """Return the error for this outcome, None if the job SUCCEEDED."""
         if self.info is None:
             return self.failure
-        return error_of(self.info, cluster=self.cluster, last_lines=self.last_lines)
+        return error_of(
+            self.info,
+            cluster=self.cluster,
+            last_lines=self.last_lines,
+            waited_for=self.waited_for,
+        )

@@ -42,6 +42,7 @@ async def watch_to_end(
         cluster=watch.api.cluster.address,
         info=info,
         last_lines=tuple(watcher.last_lines),
+        waited_for=watcher.waited_for,
         document=None if max_result is None else await _result(watch, info, logger, max_result),
     )
 
