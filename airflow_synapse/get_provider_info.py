@@ -135,6 +135,22 @@ def _connection_type() -> dict[str, Any]:
         "ui-field-behaviour": FIELD_BEHAVIOUR,
         # The form exists on Airflow 3.2 and newer. On 3.1 the same keys go into Extra.
         "conn-fields": {
+            "token_file": _field(
+                "Token file",
+                {"type": ["string", "null"]},
+                "Path of a file with the token, instead of the token itself. It is read again when it has "
+                "changed or the cluster refuses the token. The file must exist on workers, triggerers and "
+                "the API server.",
+            ),
+            "token_header": _field(
+                "Token header",
+                {
+                    "type": ["string", "null"],
+                    "enum": ["Authorization", "X-Ray-Authorization", "Proxy-Authorization", None],
+                },
+                "The header that carries the token: Authorization (the default), X-Ray-Authorization or "
+                "Proxy-Authorization.",
+            ),
             "headers": _field(
                 "Headers",
                 _SECRET,

@@ -51,7 +51,7 @@ def _summary(ref: ClusterRef, connection: RayConnection) -> str:
     """Return a summary of a connection without its secrets."""
     cluster = connection.cluster
     has = {
-        "a token": cluster.token,
+        "a token": cluster.has_token,
         "headers": cluster.headers,
         "cookies": cluster.cookies,
         "a client certificate": cluster.client_cert,

@@ -47,13 +47,33 @@ class RayAuthenticationError(AirflowSynapseError):
 
     :param cluster: The cluster's address.
     :param http_status: 401 or 403.
+    :param job_id: The job that the call was about, if any. It may still be running.
+    :param tried_for: Seconds for which the credentials were read again and refused again.
+    :param trouble: Why they could not be read again, as a clause, if so.
     """
 
-    def __init__(self, *, cluster: str, http_status: int) -> None:
-        super().__init__(cluster=cluster, http_status=http_status)
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        http_status: int,
+        job_id: str | None = None,
+        tried_for: float = 0.0,
+        trouble: str = "",
+    ) -> None:
+        super().__init__(
+            cluster=cluster,
+            http_status=http_status,
+            job_id=job_id,
+            tried_for=tried_for,
+            trouble=trouble,
+        )
 
     cluster: str
     http_status: int
+    job_id: str | None
+    tried_for: float
+    trouble: str
 
     @property
     def reason(self) -> str:
@@ -63,11 +83,20 @@ class RayAuthenticationError(AirflowSynapseError):
     def sentence(self) -> str:
         if self.http_status == 401:
             why = "it came without valid credentials (401)"
-            todo = "Set the connection's password to the cluster's token, or set the headers or cookies that your proxy expects."
+            todo = (
+                "Set the connection's password to the cluster's token, or set the headers or cookies that "
+                "your proxy expects."
+            )
         else:
             why = "its credentials were recognized but rejected (403)"
             todo = "The token is wrong or has expired, or it has no permission to use the Jobs API."
-        return f"The Ray cluster at {self.cluster} refused the request: {why}. {todo}"
+        again = ""
+        if self.tried_for >= 0.1:
+            digits = 0 if self.tried_for >= 1 else 1
+            again = f" They were read again for {self.tried_for:.{digits}f} s"
+            again += f", but {self.trouble}." if self.trouble else ", and refused each time."
+        about = f" Job {self.job_id} may still be running there." if self.job_id else ""
+        return f"The Ray cluster at {self.cluster} refused the request: {why}.{again}{about} {todo}"
 
 
 class RayAddressError(AirflowSynapseError):

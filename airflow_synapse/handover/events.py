@@ -79,6 +79,9 @@ def _of_failure(failure: AirflowSynapseError | None) -> Event:
         "reason": f"can't be watched: {text.rstrip('.')}",
         "http_status": getattr(failure, "http_status", None),
     }
+    if isinstance(failure, RayAuthenticationError):
+        told["tried_for"], told["trouble"] = failure.tried_for, safe_text(failure.trouble)
+        told["is_of_job"] = failure.job_id is not None
     if isinstance(failure, (ExecutionError, RayClusterUnreachableError)):
         told["reason"], told["hint"] = safe_text(failure.reason), safe_text(failure.hint)
     if isinstance(failure, ExecutionError):
@@ -165,7 +168,13 @@ def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowS
     status, cluster = event["status"], text_or_none(event.get("cluster"))
     http_status = integer_or_none(event.get("http_status"))
     if status == ERROR and http_status is not None:
-        return RayAuthenticationError(cluster=cluster or "its address", http_status=http_status)
+        return RayAuthenticationError(
+            cluster=cluster or "its address",
+            http_status=http_status,
+            job_id=text_or_none(event.get("job_id")) if event.get("is_of_job") else None,
+            tried_for=float(integer_or_none(event.get("tried_for")) or 0),  # of a watch: minutes
+            trouble=text_or_none(event.get("trouble")) or "",
+        )
     facts: dict[str, Any] = {
         "job_id": text_or_none(event.get("job_id")),
         "reason": text_or_none(event.get("reason", event.get("message"))) or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 
 from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.credential_source import ConnectionSource, shared_reading
 from airflow_synapse.hooks.template_values import to_text
 from airflow_synapse.version_compat import aget_connection, connection_on_api_server
 
@@ -46,10 +48,21 @@ class ClusterRef:
         :raises RayAddressError: if the connection can't be used.
         :raises AirflowNotFoundException: if there is no such connection.
         """
+        source = ConnectionSource(self.ray_conn_id, lambda: asyncio.to_thread(self._read))
+        return source.given_to(self._read())
+
+    def _read(self) -> RayConnection:
         return read_connection(BaseHook.get_connection(self.ray_conn_id))
 
     async def aresolve(self) -> RayConnection:
         """Return how the cluster is reached now, in the triggerer. Raises the same as :meth:`resolve`."""
+        source = ConnectionSource(self.ray_conn_id, self._aread_shared)
+        return source.given_to(await self._aread_shared())
+
+    async def _aread_shared(self) -> RayConnection:
+        return await shared_reading(self.ray_conn_id, self._aread)
+
+    async def _aread(self) -> RayConnection:
         return read_connection(await aget_connection(self.ray_conn_id))
 
     def resolve_on_api_server(self, *, dag_id: str) -> RayConnection | None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import RayAddressError
 from airflow_synapse.rayjobs.client.addresses import without_user_info
-from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.models import DEFAULT_TOKEN_HEADER, RayCluster
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.connection import Connection
@@ -54,6 +54,8 @@ def read_connection(conn: Connection) -> RayConnection:
         request_timeout=extra.seconds("request_timeout", RayCluster.request_timeout),
         client_cert=extra.text("client_cert"),
         client_key=extra.text("client_key"),
+        token_file=extra.text("token_file"),
+        token_header=extra.text("token_header") or DEFAULT_TOKEN_HEADER,
     )
     dashboard_url = extra.text("dashboard_url") or address
     # Links are XComs, which everybody may read.

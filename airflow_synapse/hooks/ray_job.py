@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -95,8 +96,11 @@ class RayJobHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the cluster can be used, and a sentence that says so or says what is wrong."""
+        from airflow_synapse.rayjobs.client.credentials.pace import IMPATIENT
+
         try:
             executor = self.get_conn()
+            executor.pace = replace(executor.pace, credentials=IMPATIENT)
             version = executor.get_version()
             executor.find_info(_PROBE_JOB)
         except AirflowSynapseError as exc:

@@ -13,6 +13,7 @@ from airflow_synapse import settings
 from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import (
     ExecutionError,
+    RayAuthenticationError,
     RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobFailedError,
@@ -146,14 +147,14 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
         """Leave a job that nobody watches any more to the next try, or stop it if there is no next try.
 
-        If the cluster was unreachable until now, this does not wait for it again.
+        If the cluster was unreachable or refused us until now, this does not ask it again.
         """
         if job_id is None or isinstance(error, RayJobNotFoundError):
             return
         ti = context["ti"]
         if ti.try_number <= ti.max_tries and self.reattach:
             self.log.warning("Ray job %s keeps running. The next try will take it over.", job_id)
-        elif isinstance(error, RayClusterUnreachableError):
+        elif isinstance(error, (RayClusterUnreachableError, RayAuthenticationError)):
             self.log.error(
                 "Ray job %s may still be running, and no try will take it over. If it is, stop it with `ray "
                 "job stop %s --address %s`.",

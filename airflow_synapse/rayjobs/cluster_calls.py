@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from airflow_synapse.durations import to_interval
+from airflow_synapse.rayjobs.client.credentials.refusals import RefusalLog
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
 from airflow_synapse.rayjobs.crossing import Crossing
 from airflow_synapse.rayjobs.models import RayCluster
@@ -98,12 +99,14 @@ class ClusterCalls:
         limit = self.cluster.request_timeout + pause if is_bounded else None
 
         async def patiently() -> T:
+            refusals = RefusalLog(log, self.pace.credentials.call_patience)
             async with self._watching() as watch:
                 api = watch.api
-                if not (self.unreachable_timeout and is_patient):
-                    return await answered_within(api, limit, work(api))
-                outages = OutageLog(log, self.unreachable_timeout)
-                return await outlast(outages, lambda: answered_within(api, limit, work(api)))
+                with api.refusals.told_to(refusals):
+                    if not (self.unreachable_timeout and is_patient):
+                        return await answered_within(api, limit, work(api))
+                    outages = OutageLog(log, self.unreachable_timeout)
+                    return await outlast(outages, lambda: answered_within(api, limit, work(api)))
 
         return self._cross(patiently)
 

@@ -22,6 +22,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError
+from airflow_synapse.rayjobs.client.credentials.pace import IMPATIENT
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.job import stopping, submission
 from airflow_synapse.rayjobs.job.failures import error_of
@@ -107,7 +108,7 @@ async def diagnose(cluster: RayCluster, *, job_timeout: float = 60.0) -> AsyncIt
 
     :param job_timeout: Seconds that the test job may take.
     """
-    async with jobs_api(cluster) as api:
+    async with jobs_api(cluster, credential_pace=IMPATIENT) as api:
         diagnosis = _Diagnosis(api, job_timeout)
         try:
             for name, step, advice in diagnosis.steps():
@@ -194,7 +195,7 @@ class _Diagnosis:
             raise _NotTriedError("a cluster that answers")
         await self._api.find_info(self._job_id)
         self._is_let_in = True
-        how = "with the connection's token" if self._api.cluster.token else "without a token"
+        how = "with the connection's token" if self._api.cluster.has_token else "without a token"
         return _Found(f"The Jobs API accepts our requests {how}.")
 
     async def _upload(self) -> _Found:

@@ -15,9 +15,10 @@ from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from airflow_synapse.rayjobs.client.addresses import check_new_job_id
+from airflow_synapse.rayjobs.client.credentials.tokens import AskedToken, TokenCallable
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job import submission
-from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.models import DEFAULT_TOKEN_HEADER, RayCluster
 from airflow_synapse.rayjobs.packing.preparation import (
     JobRequest,
     PluginSource,
@@ -53,7 +54,12 @@ class RayJobExecutor(BaseRayExecutor):
     :param resources: Custom resources to reserve for it.
     :param label_selector: Labels that the job's node must have.
     :param metadata: Strings to store with each job.
-    :param token: The bearer token.
+    :param token: The bearer token, or a callable that returns it, which may be asynchronous. A callable is
+        asked again when the cluster refuses the token, and when a JSON Web Token is about to expire.
+    :param token_file: The path of a file with the token, instead of ``token``. It is read again when it has
+        changed, and when the cluster refuses the token.
+    :param token_header: The header that carries the token: ``Authorization``, ``X-Ray-Authorization`` or
+        ``Proxy-Authorization``.
     :param headers: Additional request headers.
     :param cookies: Request cookies.
     :param verify: Whether to verify the server's certificate, or the path of a CA bundle.
@@ -88,7 +94,9 @@ class RayJobExecutor(BaseRayExecutor):
         # Job
         metadata: Mapping[str, str] | None = None,
         # Connection
-        token: str | None = None,
+        token: str | TokenCallable | None = None,
+        token_file: str | Path | None = None,
+        token_header: str = DEFAULT_TOKEN_HEADER,
         headers: Mapping[str, str] | None = None,
         cookies: Mapping[str, str] | None = None,
         verify: bool | str = True,
@@ -100,7 +108,10 @@ class RayJobExecutor(BaseRayExecutor):
         super().__init__(
             RayCluster(
                 address=dashboard_url,
-                token=token,
+                token=None if callable(token) else token,
+                source=AskedToken(token) if callable(token) else None,
+                token_file=_path(token_file),
+                token_header=token_header,
                 headers=dict(headers or {}),
                 cookies=dict(cookies or {}),
                 verify=verify,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
@@ -42,11 +42,27 @@ PLUGIN_KEY = "airflow_synapse_plugin"
 """Metadata: the name and version of the job's plugin."""
 
 
+DEFAULT_TOKEN_HEADER = "Authorization"  # noqa: S105  # the name of a header
+
+
+class CredentialSource(Protocol):
+    """Where a cluster's credentials come from, so that they can be read again.
+
+    Sources are equal if they give the same credentials.
+    """
+
+    newest: RayCluster | None
+    """What was read last, None before the first time."""
+
+    def read(self, cluster: RayCluster) -> Awaitable[RayCluster]:
+        """Return the cluster with the credentials of this moment. It may raise anything."""
+
+
 @dataclass(frozen=True)
 class RayCluster:
     """The address of a cluster's Jobs API, and the credentials for it. Its repr shows no secrets.
 
-    Equal clusters have the same hash, so everything that asks the same cluster can share a watch.
+    Equal clusters have the same hash.
 
     :param address: Where requests go, e.g. ``http://127.0.0.1:8265`` or ``https://host/prefix``.
     :param token: The bearer token, if the cluster requires one.
@@ -57,6 +73,9 @@ class RayCluster:
     :param client_cert: The path of a PEM file with the client certificate, for servers that require one,
         and with its key unless that has its own file.
     :param client_key: The path of the key's PEM file. The key must have no passphrase.
+    :param token_file: The path of a file with the token, which is used instead of ``token``.
+    :param token_header: The header that carries the token.
+    :param source: Where the credentials come from, if they can be read again.
     """
 
     address: str
@@ -67,9 +86,33 @@ class RayCluster:
     request_timeout: float = 30.0
     client_cert: str | None = None
     client_key: str | None = None
+    token_file: str | None = None
+    token_header: str = DEFAULT_TOKEN_HEADER
+    source: CredentialSource | None = field(default=None, repr=False)
 
     def __hash__(self) -> int:
         return hash(self.address)  # the mappings have no hash
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests carry a token, as far as is known before the first one."""
+        newest = self.source.newest if self.source is not None else self
+        return newest is None or bool(newest.token or newest.token_file)
+
+    @property
+    def key(self) -> RayCluster:
+        """What is equal for all who may share a session: the cluster, without credentials that may change."""
+        if self.source is None:
+            return self
+        return replace(
+            self,
+            token=None,
+            headers={},
+            cookies={},
+            client_cert=None,
+            client_key=None,
+            token_file=None,
+        )
 
 
 @dataclass(frozen=True)

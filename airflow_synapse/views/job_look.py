@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from anyio import fail_after
 
 from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.rayjobs.client.credentials.pace import IMPATIENT
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
 from airflow_synapse.rayjobs.logs.reading import read_log
@@ -52,7 +53,8 @@ async def look_at_job(
     :raises AirflowSynapseError: if the cluster can't be asked.
     """
     timeout = min(cluster.request_timeout, longest)
-    async with jobs_api(replace(cluster, request_timeout=timeout)) as api:
+    cluster = replace(cluster, request_timeout=timeout)
+    async with jobs_api(cluster, credential_pace=IMPATIENT) as api:
         info = await api.find_info(job_id)
         if info is None:
             return JobLook(info=None)

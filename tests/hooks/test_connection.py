@@ -200,3 +200,16 @@ def test_whatever_stands_in_a_connection(extra: Any, host: str | None, port: int
         told = repr(connection)
 
     assert SECRET not in told
+
+
+def test_token_may_come_from_a_file_and_go_into_another_header() -> None:
+    """Both extras reach the cluster; without them the password goes into the usual header."""
+    extra = {"token_file": "/var/run/token", "token_header": "X-Ray-Authorization"}
+
+    cluster, usual = read(extra).cluster, read(password="t0ken").cluster
+
+    assert (cluster.token_file, cluster.token_header) == ("/var/run/token", "X-Ray-Authorization")
+    assert (usual.token_file, usual.token_header) == (None, "Authorization")
+    assert cluster.has_token
+    assert usual.has_token
+    assert not read().cluster.has_token

@@ -16,7 +16,6 @@ from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more
 from airflow_synapse.rayjobs.client.budget import Lane
-from airflow_synapse.rayjobs.client.credentials import headers_of
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo
@@ -89,8 +88,8 @@ async def read_range(
     """
     cluster, address = session.cluster, info.driver_agent_http_address or ""
     headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
-    if cluster.token and cluster.address.startswith("http://"):
-        headers["Authorization"] = headers_of(cluster)["Authorization"]
+    if cluster.address.startswith("http://"):
+        headers.update((await session.credentials.access()).token)
     url = URL(f"{parse_address(address)}/logs/{quote(filename, safe='')}", encoded=True)
     limit = cluster.request_timeout
     timeout = for_each_step(min(CONNECT_TIMEOUT, limit), min(READ_TIMEOUT, limit))

@@ -88,7 +88,8 @@ def error_of_answer(
     :param text: The beginning of its body.
     """
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return RayAuthenticationError(cluster=question.cluster, http_status=status)
+        job_id = None if question.is_submission else question.job_id
+        return RayAuthenticationError(cluster=question.cluster, http_status=status, job_id=job_id)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return RayAddressError(
             address=question.cluster,

@@ -22,6 +22,7 @@ from airflow_synapse.rayjobs.client.answers import (
     server_time,
 )
 from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
+from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.client.uploading import upload_file
 from airflow_synapse.rayjobs.models import PARTS_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
@@ -75,6 +76,11 @@ class DashboardApi:
     def budget(self) -> RequestBudget:
         """The budget that all requests to the cluster on this event loop share."""
         return self._session.budget
+
+    @property
+    def refusals(self) -> RefusalAccount:
+        """Whether the cluster accepts our credentials."""
+        return self._session.credentials.account
 
     def in_lane(self, lane: Lane) -> DashboardApi:
         """Return the same API with requests that count for another lane."""

@@ -10,6 +10,8 @@ from anyio import fail_after
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane, RequestBudget
+from airflow_synapse.rayjobs.client.credentials.pace import USUAL_PACE, CredentialPace
+from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
 from airflow_synapse.rayjobs.client.dashboard import DashboardApi
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
@@ -34,6 +36,10 @@ class JobsApi(Protocol):
     @property
     def budget(self) -> RequestBudget:
         """The budget that all requests to the cluster on this event loop share."""
+
+    @property
+    def refusals(self) -> RefusalAccount:
+        """Whether the cluster accepts our credentials, for who wants to be told."""
 
     def in_lane(self, lane: Lane) -> JobsApi:
         """Return the same API with requests that count for another lane. It shares the session."""
@@ -139,13 +145,17 @@ def jobs_api(
     *,
     requests_per_second: float = REQUESTS_PER_SECOND,
     metrics: Metrics = NO_METRICS,
+    credential_pace: CredentialPace = USUAL_PACE,
 ) -> JobsApi:
     """Return the Jobs API of a cluster. Nothing is sent yet; the caller must close it.
 
     :param requests_per_second: The limit for all requests to the cluster on this event loop.
     :param metrics: Where requests are counted.
+    :param credential_pace: How often credentials are read again, and for how long they may be refused.
     """
-    session = Session(cluster, requests_per_second=requests_per_second, metrics=metrics)
+    session = Session(
+        cluster, requests_per_second=requests_per_second, metrics=metrics, pace=credential_pace
+    )
     return DashboardApi(session)
 
 
@@ -153,9 +163,10 @@ async def answered_within(api: JobsApi, seconds: float | None, work: Awaitable[T
     """Return what ``work`` returns.
 
     :raises RayClusterUnreachableError: if that takes longer than so many seconds.
+    :raises RayAuthenticationError: if it does so because the cluster refuses our credentials.
     """
     try:
         with fail_after(seconds):
             return await work
     except TimeoutError as exc:
-        raise api.unreachable("it did not answer in time") from exc
+        raise api.refusals.error() or api.unreachable("it did not answer in time") from exc

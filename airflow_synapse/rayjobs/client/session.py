@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
@@ -14,7 +12,11 @@ import aiohttp
 from anyio import CancelScope
 from yarl import URL
 
-from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
+from airflow_synapse.exceptions import (
+    RayAddressError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import Question, error_of_answer
@@ -25,13 +27,18 @@ from airflow_synapse.rayjobs.client.budget import (
     Turn,
     shared_budget,
 )
-from airflow_synapse.rayjobs.client.credentials import cookies_of, headers_of, tls_context
+from airflow_synapse.rayjobs.client.credentials.access import Access
+from airflow_synapse.rayjobs.client.credentials.keeper import Credentials
+from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
 
 _LONGEST_REFUSAL = 64 * 1024
 """Bytes of an answer other than 200 that are read to learn what it means."""
+
+_SHARE_OF_CALL = 0.9
+"""The share of its time for which a call may be refused. Then there is time left for the last answer."""
 
 
 class Session:
@@ -44,16 +51,24 @@ class Session:
     :param cluster: The cluster.
     :param requests_per_second: The limit for all sessions with the cluster on this event loop.
     :param metrics: Where requests are counted.
+    :param pace: How often credentials are read again, and for how long they may be refused.
     """
 
     def __init__(
-        self, cluster: RayCluster, *, requests_per_second: float, metrics: Metrics
+        self,
+        cluster: RayCluster,
+        *,
+        requests_per_second: float,
+        metrics: Metrics,
+        pace: CredentialPace,
     ) -> None:
         self.cluster = cluster
+        self.credentials = Credentials(cluster, pace)
+        self._pace = pace
         self._rate = requests_per_second
         self._metrics = metrics
         self._budget: RequestBudget | None = None
-        self._opening = asyncio.Lock()
+        self._cookies: Mapping[str, str] = {}
         self._dashboard: aiohttp.ClientSession | None = None
         self._agents: aiohttp.ClientSession | None = None
         self._base = ""
@@ -67,6 +82,7 @@ class Session:
 
     async def close(self) -> None:
         """Close the connections. May be called twice."""
+        self.credentials.close()
         sessions = [self._dashboard, self._agents]
         self._dashboard = self._agents = None
         with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
@@ -87,27 +103,71 @@ class Session:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request to the dashboard and yield its answer, if that is 200.
 
+        While the credentials are refused, they are read again and the request is repeated.
+
         :param path: The escaped path.
         :param lane: What the request is for.
         :param kind: What it costs the head node.
         :param job_id: The job it is about, for errors.
         :param timeout: Seconds for the whole request, by default the cluster's ``request_timeout``.
+        :param kwargs: aiohttp's arguments. ``data`` may be a function that returns the body, if that can be
+            read only once.
         """
-        session = await self._open()
+        self._base = parse_address(self.cluster.address)
         if not isinstance(timeout, aiohttp.ClientTimeout):
             timeout = aiohttp.ClientTimeout(total=timeout or self.cluster.request_timeout)
-        url = URL(self._base + path, encoded=True)
+        refusals = self.credentials.refusals(self._patience(lane, kind, timeout))
+        question = Question(method, path, job_id, self._base)
+        while True:
+            access = await self.credentials.access()
+            sent = self._send(question, access, lane, kind, timeout=timeout, **kwargs)
+            async with sent as response:
+                error = await self._refusal(response, question)
+                if not isinstance(error, RayAuthenticationError):
+                    self.credentials.note_acceptance()
+                    if error is not None:
+                        raise error
+                    yield response
+                    return
+            await refusals.wait_out(error, access)
+
+    def _patience(self, lane: Lane, kind: Kind, timeout: aiohttp.ClientTimeout) -> float:
+        """Return for how many seconds a request may be refused. A call ends within its time in any case."""
+        patience = self._pace.patience(lane, kind)
+        if lane is Lane.CALL and timeout.total is not None:
+            return min(patience, timeout.total * _SHARE_OF_CALL)
+        return patience
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        question: Question,
+        access: Access,
+        lane: Lane,
+        kind: Kind,
+        *,
+        data: Any = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request once and yield its answer, whatever it is."""
+        session = self._open(access)
+        url = URL(self._base + question.path, encoded=True)
+        headers = {**access.headers, **kwargs.pop("headers", {})}
         try:
             # Redirects are not followed: headers could leak to another host.
             async with (
                 self._turn(lane, kind) as turn,
                 session.request(
-                    method, url, timeout=timeout, allow_redirects=False, **kwargs
+                    question.method,
+                    url,
+                    headers=headers,
+                    ssl=access.tls,
+                    data=data() if callable(data) else data,
+                    allow_redirects=False,
+                    **kwargs,
                 ) as response,
             ):
                 turn.answered()
-                if response.status != HTTPStatus.OK:
-                    raise await self._refusal(response, Question(method, path, job_id, self._base))
                 yield response
         except REQUEST_ERRORS as exc:
             failure = classify_error(exc)
@@ -115,7 +175,7 @@ class Session:
                 raise RayAddressError(
                     address=self._base, reason=failure.reason, hint=failure.hint
                 ) from exc
-            raise self.unreachable(failure.reason + self._guess(exc), job_id) from exc
+            raise self.unreachable(failure.reason + self._guess(exc), question.job_id) from exc
 
     async def get_json(
         self,
@@ -192,21 +252,19 @@ class Session:
             self._metrics.count(REQUESTS)
             yield turn
 
-    async def _open(self) -> aiohttp.ClientSession:
-        async with self._opening:  # many may open it at once
-            if self._dashboard is None or self._dashboard.closed:
-                self._base = parse_address(self.cluster.address)
-                tls: ssl.SSLContext | bool = True
-                if self._base.startswith("https"):
-                    tls = await asyncio.to_thread(tls_context, self.cluster)
-                self._dashboard = aiohttp.ClientSession(
-                    headers=headers_of(self.cluster),
-                    cookies=cookies_of(self.cluster),
-                    cookie_jar=aiohttp.CookieJar(unsafe=True),
-                    connector=aiohttp.TCPConnector(ssl=tls, limit=0),  # the budget limits
-                    auto_decompress=False,
-                )
-            return self._dashboard
+    def _open(self, access: Access) -> aiohttp.ClientSession:
+        if self._dashboard is None or self._dashboard.closed:
+            self._cookies = {}
+            self._dashboard = aiohttp.ClientSession(
+                cookie_jar=aiohttp.CookieJar(unsafe=True),
+                connector=aiohttp.TCPConnector(limit=0),  # the budget limits
+                auto_decompress=False,
+            )
+        if self._cookies != access.cookies:  # else those that the server has set since stay
+            self._cookies = access.cookies
+            self._dashboard.cookie_jar.clear()
+            self._dashboard.cookie_jar.update_cookies(access.cookies)
+        return self._dashboard
 
     def _guess(self, error: BaseException) -> str:
         """Return a possible cause: asyncio says nothing about a server's TLS alerts."""
@@ -216,6 +274,10 @@ class Session:
             return "; it may want a client certificate (client_cert)"
         return ""
 
-    async def _refusal(self, response: aiohttp.ClientResponse, question: Question) -> Exception:
+    async def _refusal(
+        self, response: aiohttp.ClientResponse, question: Question
+    ) -> Exception | None:
+        if response.status == HTTPStatus.OK:
+            return None
         text = await bodies.read_beginning(response, most=_LONGEST_REFUSAL)
         return error_of_answer(question, response.status, response.headers, text)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import aiohttp
 
+from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client.answers import AbsentError
 from airflow_synapse.rayjobs.client.budget import Kind, Lane
+from airflow_synapse.rayjobs.client.credentials.access import Access
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
@@ -24,6 +27,33 @@ async def upload_file(
     :param on_progress: Called with how far the upload is.
     :raises RayClusterUnreachableError: if the cluster stopped reading.
     """
+    while True:
+        sent = session.credentials.current
+        try:
+            await _send(session, route, path, lane=lane, on_progress=on_progress)
+        except RayClusterUnreachableError:
+            if not await _was_refused(session, route, sent, lane):
+                raise
+        else:
+            return
+
+
+async def _was_refused(session: Session, route: str, sent: Access | None, lane: Lane) -> bool:
+    """Return whether an upload broke because its credentials were refused, and there are others now.
+
+    A proxy refuses an upload without reading it, and that may break the connection before the answer arrives.
+    """
+    try:
+        async with session.request("GET", route, lane=lane):
+            pass
+    except AbsentError:
+        pass
+    return session.credentials.current is not sent
+
+
+async def _send(
+    session: Session, route: str, path: Path, *, lane: Lane, on_progress: UploadProgress | None
+) -> None:
     size = (await asyncio.to_thread(path.stat)).st_size
     progress = _Progress(size, on_progress)
     upload = asyncio.ensure_future(_put(session, route, path, progress, lane))
@@ -49,7 +79,7 @@ async def _put(session: Session, route: str, path: Path, progress: _Progress, la
         lane=lane,
         kind=Kind.STREAM,
         timeout=aiohttp.ClientTimeout(total=None, connect=limit, sock_read=limit),
-        data=progress.chunks_of(path),
+        data=lambda: progress.chunks_of(path),  # again, if the first was refused
         headers={
             "Content-Length": str(progress.size),
             "Content-Type": "application/octet-stream",
@@ -69,6 +99,7 @@ class _Progress:
 
     async def chunks_of(self, path: Path) -> AsyncIterator[bytes]:
         """Yield a file's content, and count the bytes that were taken."""
+        self._sent = 0
         with await asyncio.to_thread(path.open, "rb") as file:
             while chunk := await asyncio.to_thread(file.read, _CHUNK):
                 yield chunk

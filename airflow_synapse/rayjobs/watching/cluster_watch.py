@@ -106,12 +106,18 @@ async def shared_watch(
 ) -> AsyncIterator[ClusterWatch]:
     """Enter the cluster's watch on this event loop. The last to leave closes it.
 
-    Watchers share one only if cluster, credentials, limits and pace are the same.
+    Watchers share one only if limits and pace are the same, and cluster and credentials, too. What is read
+    from the same connection counts as the same credentials, even if they have changed.
     """
     watches = _watches.setdefault(asyncio.get_running_loop(), {})
-    key = (cluster, limits, pace)
+    key = (cluster.key, limits, pace)
     if key not in watches:
-        api = jobs_api(cluster, requests_per_second=limits.requests_per_second, metrics=metrics)
+        api = jobs_api(
+            cluster,
+            requests_per_second=limits.requests_per_second,
+            metrics=metrics,
+            credential_pace=pace.credentials,
+        )
         watches[key] = ClusterWatch(api, limits, pace=pace, metrics=metrics)
     watch = watches[key]
     watch.users += 1

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anyio import CancelScope
+from anyio import CancelScope, move_on_after
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
@@ -15,6 +15,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.credentials.refusals import RefusalLog
 from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import OutageLog
@@ -26,6 +27,9 @@ from airflow_synapse.rayjobs.watching.waiting_log import WaitingLog
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
+
+_GRACE = 1.0
+"""Seconds by which a look may take longer than the limits of the job allow."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class JobWatcher:
         self._logger = logger
         self._waiting = WaitingLog(watch.waiting_room, job_id, pace=watch.pace, logger=logger)
         self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
+        self._refusals = RefusalLog(logger, watch.pace.credentials.watch_patience)
         self._follower = LogFollower(
             watch,
             emit=emit,
@@ -121,7 +126,7 @@ class JobWatcher:
         :raises RayAuthenticationError: if it refused the credentials.
         """
         try:
-            with self._watch.job():
+            with self._watch.job(), self._watch.api.refusals.told_to(self._refusals):
                 return await self._watch_to_end()
         finally:
             self._follower.close()
@@ -161,13 +166,21 @@ class JobWatcher:
 
         :param status: The job's status when it was last seen.
         """
-        board = self._watch.board
         try:
-            info = await board.look(self._job_id, at=at)
+            info = await self._look_within_limits(at, status)
         except RayClusterUnreachableError as error:
             info = await self._look_after_outage(error, status)
         self._outages.over()
         return info
+
+    async def _look_within_limits(self, at: float, status: str) -> JobInfo:
+        """Look, but no longer than the limits allow: the answer takes long if credentials are refused."""
+        left = min((left for _, left in self._limits_left(status)), default=None)
+        now = asyncio.get_running_loop().time()
+        while True:
+            with move_on_after(None if left is None else max(left, at - now) + _GRACE):
+                return await self._watch.board.look(self._job_id, at=at)
+            self._check_deadlines(status)
 
     async def _look_after_outage(self, error: RayClusterUnreachableError, status: str) -> JobInfo:
         while True:

@@ -16,6 +16,7 @@ from anyio import CancelScope
 from airflow_synapse.exceptions import (
     LAST_LINES,
     AirflowSynapseError,
+    RayAuthenticationError,
     RayClusterUnreachableError,
     RayLogNotFoundError,
 )
@@ -170,10 +171,10 @@ class LogFollower:
                 self._note_success(info)
                 if not self.is_behind:
                     break
-            except RayClusterUnreachableError as exc:
+            except (RayClusterUnreachableError, RayAuthenticationError) as exc:
                 if not await self._is_worth_another_try(info, exc, before):
                     break
-                pause = backoff.next_pause(exc.retry_after)
+                pause = backoff.next_pause(_retry_after(exc))
             except AirflowSynapseError as exc:
                 self._warn_if_missing(info, exc)
                 if self._times_missing >= _MISSING_IS_NEWS_AFTER:
@@ -185,7 +186,7 @@ class LogFollower:
         self.close()
 
     async def _is_worth_another_try(
-        self, info: JobInfo, error: RayClusterUnreachableError, before: int
+        self, info: JobInfo, error: AirflowSynapseError, before: int
     ) -> bool:
         """Return whether the rest of an ended job's log may still be read, and log it if not.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_synapse.rayjobs.client.credentials.pace import USUAL_PACE as _USUAL_CREDENTIALS
+from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
 from airflow_synapse.rayjobs.patience import Backoff
 
 
@@ -28,6 +30,7 @@ class Pace:
     :param waiting_is_news_after: Until a job that is PENDING is looked at for why it waits.
     :param waiting_look: Between two looks at why jobs wait on a cluster.
     :param progress_interval: Between two states of a progress bar that are shown.
+    :param credentials: How often credentials are read again, and for how long they may be refused.
     """
 
     eager_poll: float = 0.5
@@ -45,6 +48,7 @@ class Pace:
     waiting_is_news_after: float = 2.0
     waiting_look: float = 5.0
     progress_interval: float = 1.0
+    credentials: CredentialPace = _USUAL_CREDENTIALS
 
     def backoff(self) -> Backoff:
         """Return the pauses between tries to reach a cluster."""

@@ -7,6 +7,7 @@ import gc
 import ipaddress
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
 from airflow_synapse.rayjobs import RayJobExecutor
+from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -35,6 +37,12 @@ def no_goodbye() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for 127.0.0.1, with its key."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(new_certificate())
+    return path
+
+
+def new_certificate() -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(timezone.utc)
@@ -51,16 +59,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return path
+    return private + signed.public_bytes(pem)
 
 
 @pytest.fixture
@@ -190,3 +193,24 @@ def test_http_to_a_tls_server_is_told(tls_url: str) -> None:
 
     with pytest.raises(RayClusterUnreachableError, match=url):
         RayJobExecutor(url, request_timeout=2.0).get_status("j")
+
+
+def test_renewed_certificates_are_read_again(
+    mutual_url: str, certificate: Path, tmp_path: Path
+) -> None:
+    """Files that are renewed are used from the next request on, and half of a file is not."""
+    own, bundle = tmp_path / "tls.pem", tmp_path / "ca.pem"
+    own.write_bytes(certificate.read_bytes())
+    bundle.write_bytes(new_certificate())
+    executor = RayJobExecutor(mutual_url, verify=str(bundle), client_cert=own)
+    executor.pace = FAST_PACE
+
+    with executor:
+        with pytest.raises(RayAddressError, match="can't be verified"):
+            executor.get_status("j")
+        bundle.write_bytes(certificate.read_bytes())
+        time.sleep(FAST_PACE.credentials.file_check)
+        assert executor.get_status("j") == "RUNNING"
+        own.write_text("half wr")
+        time.sleep(FAST_PACE.credentials.file_check)
+        assert executor.get_status("j") == "RUNNING"

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_synapse.exceptions import RayAddressError
 from airflow_synapse.rayjobs import RayJobExecutor
-from airflow_synapse.rayjobs.client.credentials import headers_of
+from airflow_synapse.rayjobs.client.credentials.headers import headers_of
 from airflow_synapse.rayjobs.models import RayCluster
 from tests.support.stub_dashboard import StubDashboard
 

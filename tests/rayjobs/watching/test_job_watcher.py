@@ -232,10 +232,10 @@ async def test_short_outages_don_t_add_up(stub: StubDashboard, watch: ClusterWat
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_refused_credentials_end_the_watch_at_once(
+async def test_credentials_that_stay_refused_end_the_watch(
     stub: StubDashboard, watch: ClusterWatch, status: int
 ) -> None:
-    """A token that expired while the job runs is not waited out."""
+    """A token that expired while the job runs is waited out for a while, and then the job goes on alone."""
     stub.add_job("j", runtime=NEVER)
     watching = asyncio.create_task(a_watcher(watch).watch())
     while stub.count(routes.GET_JOB) < 2:

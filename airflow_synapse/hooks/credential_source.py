@@ -1,0 +1,67 @@
+"""Reads an Airflow connection again while its cluster is in use, because its credentials may change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.rayjobs.models import RayCluster
+
+T = TypeVar("T")
+
+_GOOD_FOR = 1.0
+"""Seconds for which a reading serves all who ask. A hundred triggers that start at once, or that are all
+refused, must not ask a secrets backend a hundred times."""
+
+_Readings = dict[str, "asyncio.Task[RayConnection]"]
+_readings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Readings] = WeakKeyDictionary()
+
+
+@dataclass
+class ConnectionSource:
+    """The credentials of an Airflow connection. Sources with the same name are equal.
+
+    :param name: What names the connection.
+    :param reread: Reads it.
+    """
+
+    name: str
+    reread: Callable[[], Awaitable[RayConnection]] = field(compare=False, repr=False)
+    newest: RayCluster | None = field(default=None, compare=False, repr=False)
+
+    async def read(self, cluster: RayCluster) -> RayCluster:  # noqa: ARG002  # all is in the connection
+        """Return the cluster as the connection describes it now."""
+        return (await self.reread()).cluster
+
+    def given_to(self, connection: RayConnection) -> RayConnection:
+        """Return the connection, whose credentials can be read again here."""
+        self.newest = replace(connection.cluster, source=self)
+        return replace(connection, cluster=self.newest)
+
+
+async def shared_reading(name: str, read: Callable[[], Awaitable[RayConnection]]) -> RayConnection:
+    """Return what ``read`` returns, or what it returned a moment ago to somebody else on this event loop.
+
+    :param name: What is read.
+    """
+    loop = asyncio.get_running_loop()
+    readings = _readings.setdefault(loop, {})
+    reading = readings.get(name)
+    if reading is None:
+        reading = readings[name] = loop.create_task(_awaited(read))
+
+        def end(done: asyncio.Task[RayConnection]) -> None:
+            if not done.cancelled():
+                done.exception()  # all who wanted it may have left
+            loop.call_later(_GOOD_FOR, readings.pop, name, None)
+
+        reading.add_done_callback(end)
+    return await asyncio.shield(reading)
+
+
+async def _awaited(read: Callable[[], Awaitable[T]]) -> T:
+    return await read()

@@ -1,0 +1,108 @@
+"""Keeps account of whether a cluster lets us in, and tells about it once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from airflow_synapse.exceptions import RayAuthenticationError
+from airflow_synapse.rayjobs.reporting import Logger
+
+
+class RefusalListener(Protocol):
+    """Somebody who wants to know that a cluster refuses us."""
+
+    def refused(self, cluster: str, status: int, trouble: str) -> None:
+        """Hear that a cluster refuses our credentials, and will be asked again.
+
+        :param trouble: Why they could not be read again, as a clause, if so.
+        """
+
+    def accepted(self, seconds: float) -> None:
+        """Hear that it has accepted them again after so many seconds."""
+
+
+class RefusalLog:
+    """Logs once that a cluster began to refuse our credentials, and once that it accepts them again.
+
+    :param logger: Where to say so.
+    :param patience: Seconds for which they are tried again.
+    """
+
+    def __init__(self, logger: Logger, patience: float) -> None:
+        self._logger = logger
+        self._patience = patience
+
+    def refused(self, cluster: str, status: int, trouble: str) -> None:
+        """Log it as a warning."""
+        self._logger.warning(
+            "The Ray cluster at %s refuses our credentials (%d). Reading them again for up to %g s%s. Jobs "
+            "that run there are not affected.",
+            cluster,
+            status,
+            self._patience,
+            f", which fails at the moment: {trouble}" if trouble else "",
+        )
+
+    def accepted(self, seconds: float) -> None:
+        """Log that it is over."""
+        self._logger.info("The Ray cluster accepts our credentials again after %.1f s.", seconds)
+
+
+class RefusalAccount:
+    """Whether one cluster lets one session in.
+
+    :param cluster: Its address.
+    """
+
+    def __init__(self, cluster: str) -> None:
+        self._cluster = cluster
+        self._listeners: set[RefusalListener] = set()
+        self._is_told = False
+        self._status = 0
+        self.since: float | None = None
+        self.accepted_at: float | None = None
+
+    @contextmanager
+    def told_to(self, listener: RefusalListener) -> Iterator[None]:
+        """Tell somebody when refusals go on, and when they end."""
+        self._listeners.add(listener)
+        try:
+            yield
+        finally:
+            self._listeners.discard(listener)
+
+    def note_acceptance(self) -> None:
+        """Note that a request was let in."""
+        since, self.since = self.since, None
+        self.accepted_at = time.monotonic()
+        if self._is_told and since is not None:
+            self._is_told = False
+            for listener in tuple(self._listeners):
+                listener.accepted(self.accepted_at - since)
+
+    def note_refusal(self, status: int) -> float:
+        """Note that a request was refused, and return since when all have been."""
+        self._status = status
+        if self.since is None:
+            self.since = time.monotonic()
+        return self.since
+
+    def error(self) -> RayAuthenticationError | None:
+        """Return the error for a call that can't wait any longer, if the last request was refused."""
+        if self.since is None:
+            return None
+        return RayAuthenticationError(
+            cluster=self._cluster,
+            http_status=self._status,
+            tried_for=time.monotonic() - self.since,
+        )
+
+    def tell(self, status: int, trouble: str) -> None:
+        """Say that refusals go on, if that is news."""
+        if not self._is_told:
+            self._is_told = True
+            for listener in tuple(self._listeners):
+                listener.refused(self._cluster, status, trouble)
