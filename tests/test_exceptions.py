@@ -49,6 +49,7 @@ def an_error(kind: type[AirflowSynapseError]) -> AirflowSynapseError:
         "known": ["train"],
         "problems": {"params.lr": "is not a number"},
         "retry_after": 2.0,
+        "tried_for": 15.0,
     }
     names = inspect.signature(kind.__init__).parameters
     facts = {name: values.get(name, f"<{name}>") for name in names if name not in ("self", "facts")}
@@ -153,6 +154,22 @@ def test_authentication_error_says_what_to_check() -> None:
         RayAuthenticationError(cluster=CLUSTER, http_status=401)
     )
     assert "The token is wrong" in str(RayAuthenticationError(cluster=CLUSTER, http_status=403))
+
+
+def test_authentication_error_says_what_was_tried() -> None:
+    """Who reads it learns for how long credentials were read again, and that the job goes on."""
+    facts: dict[str, Any] = {
+        "cluster": CLUSTER,
+        "http_status": 401,
+        "tried_for": 120.2,
+        "job_id": "j",
+    }
+
+    refused = str(RayAuthenticationError(**facts))
+    broken = str(RayAuthenticationError(**facts, trouble="the file is empty"))
+
+    assert "They were read again for 120 s, and refused each time. Job j may still be" in refused
+    assert "They were read again for 120 s, but the file is empty. Job j may still be" in broken
 
 
 def test_failed_job_ends_with_its_last_lines() -> None:

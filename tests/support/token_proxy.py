@@ -17,6 +17,8 @@ from yarl import URL
 from tests.support.stub_server import StubServer, text_answer
 
 _HOP_BY_HOP = {"connection", "host", "transfer-encoding", "content-length", "keep-alive"}
+_AGENT = b'"driver_agent_http_address": "http://'
+_NO_AGENT = b'"driver_agent_http_address": "none://'
 
 
 class TokenProxy(StubServer):
@@ -25,9 +27,17 @@ class TokenProxy(StubServer):
     :param target: The URL of the server behind it.
     :param header: The header that it looks at. It does not pass it on.
     :param status: What it answers to others.
+    :param hides_agents: Whether nobody learns where the agents are, so that logs go through here, too.
     """
 
-    def __init__(self, target: str, *, header: str = "Authorization", status: int = 401) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        header: str = "Authorization",
+        status: int = 401,
+        hides_agents: bool = False,
+    ) -> None:
         super().__init__(token=None, clock=time.monotonic)
         self.url = ""
         self.valid = "token-0"
@@ -37,6 +47,7 @@ class TokenProxy(StubServer):
         self._target = target
         self._header = header
         self._status = status
+        self._hides_agents = hides_agents
         self._count = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -101,6 +112,8 @@ class TokenProxy(StubServer):
                 if name.lower() not in _HOP_BY_HOP:
                     response.headers[name] = value
             await response.prepare(request)
+            if self._hides_agents and answer.content_type == "application/json":
+                await response.write((await answer.read()).replace(_AGENT, _NO_AGENT))
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
             await response.write_eof()

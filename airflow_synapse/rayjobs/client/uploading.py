@@ -31,8 +31,9 @@ async def upload_file(
         sent = session.credentials.current
         try:
             await _send(session, route, path, lane=lane, on_progress=on_progress)
-        except RayClusterUnreachableError:
-            if not await _was_refused(session, route, sent, lane):
+        except RayClusterUnreachableError as exc:
+            is_broken = exc.__cause__ is not None  # and not only slow
+            if not (is_broken and await _was_refused(session, route, sent, lane)):
                 raise
         else:
             return
@@ -43,6 +44,8 @@ async def _was_refused(session: Session, route: str, sent: Access | None, lane: 
 
     A proxy refuses an upload without reading it, and that may break the connection before the answer arrives.
     """
+    if sent is None or not session.credentials.may_become_good:
+        return False
     try:
         async with session.request("GET", route, lane=lane):
             pass
