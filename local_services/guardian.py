@@ -14,35 +14,45 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from local_services.process_tree import kill_all
 
 
 def watch_process(tag: str, pid: int) -> None:
     """Have a service killed if this process dies before it says :func:`forget_process`."""
-    _tell({"watch": tag, "pid": pid})
+    _tell("process", tag, pid)
 
 
 def forget_process(tag: str) -> None:
     """Take back :func:`watch_process`."""
-    _tell({"forget": tag})
+    _tell("process", tag, None)
+
+
+def watch_command(tag: str, command: Sequence[str]) -> None:
+    """Have a command run after the kills, if this process ends before :func:`forget_command`."""
+    _tell("command", tag, list(command))
+
+
+def forget_command(tag: str) -> None:
+    """Take back :func:`watch_command`."""
+    _tell("command", tag, None)
 
 
 def watch_folder(path: Path) -> None:
     """Have a folder deleted when this process ends."""
-    _tell({"folder": str(path)})
+    _tell("folder", str(path), str(path))
 
 
 _lock = threading.Lock()
 
 
-def _tell(message: dict[str, object]) -> None:
+def _tell(kind: str, tag: str, what: object) -> None:
     with _lock:
         pipe = _guardian_input()
-        pipe.write(json.dumps(message) + "\n")
+        pipe.write(json.dumps([kind, tag, what]) + "\n")
         pipe.flush()
 
 
@@ -66,21 +76,21 @@ def _end(guardian: subprocess.Popen[str]) -> None:
 
 
 def _guard(lines: Iterable[str]) -> None:
-    services: dict[str, int] = {}
-    folders: list[str] = []
+    watched: dict[str, dict[str, Any]] = {"process": {}, "command": {}, "folder": {}}
     for line in lines:
-        message = json.loads(line)
-        if "watch" in message:
-            services[message["watch"]] = message["pid"]
-        elif "forget" in message:
-            services.pop(message["forget"], None)
-        else:
-            folders.append(message["folder"])
-    for tag, pid in services.items():
+        kind, tag, what = json.loads(line)
+        watched[kind][tag] = what
+    for tag, pid in _still_watched(watched["process"]):
         with contextlib.suppress(RuntimeError):
             kill_all(tag, pid)
-    for folder in folders:
+    for _, command in _still_watched(watched["command"]):
+        subprocess.run(command, check=False)
+    for _, folder in _still_watched(watched["folder"]):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _still_watched(watched: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(tag, what) for tag, what in watched.items() if what is not None]
 
 
 if __name__ == "__main__":
