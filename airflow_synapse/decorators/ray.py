@@ -16,6 +16,7 @@ from airflow.sdk.bases.decorator import (
     task_decorator_factory,
 )
 
+from airflow_synapse.decorators.job_parameter import without_job
 from airflow_synapse.exceptions import ActionParamsError
 from airflow_synapse.hooks.template_values import to_lines
 from airflow_synapse.operators.base import RayJobOperator
@@ -50,8 +51,9 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
     """Runs a Python function as a Ray job and returns its return value.
 
     As with ``@task.virtualenv``, only the function's source is sent. The function must import what it
-    needs, and it can't use names from its module. Arguments and result are sent as JSON. Takes all
-    arguments of :class:`~airflow_synapse.operators.base.RayJobOperator`.
+    needs, and it can't use names from its module. Arguments and result are sent as JSON. A parameter
+    ``job`` that the DAG does not fill is the job's context, by which it reports. Takes all arguments
+    of :class:`~airflow_synapse.operators.base.RayJobOperator`.
 
     :param python_callable: The function.
     :param op_args: Positional arguments.
@@ -82,7 +84,9 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
             os.fspath(requirements) if isinstance(requirements, os.PathLike) else requirements
         )
         self._context: Mapping[str, Any] = {}
-        super().__init__(python_callable=python_callable, **kwargs)
+        args, op_kwargs = kwargs.get("op_args") or (), kwargs.get("op_kwargs") or {}
+        super().__init__(python_callable=without_job(python_callable, args, op_kwargs), **kwargs)
+        self.python_callable = python_callable
 
     @property
     def is_async(self) -> bool:
@@ -113,9 +117,9 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
         """
         sendable = {key: self._context[key] for key in _SENDABLE if key in self._context}
         given = {**sendable, **self.op_kwargs}
-        asked_for = KeywordParameters.determine(self.python_callable, self.op_args, given)
-        kwargs = dict(asked_for.unpacking())
-        parameters = inspect.signature(self.python_callable).parameters
+        asked = without_job(self.python_callable, self.op_args, self.op_kwargs)
+        kwargs = dict(KeywordParameters.determine(asked, self.op_args, given).unpacking())
+        parameters = inspect.signature(asked).parameters
         problems = {}
         for value, parameter in zip(self.op_args, parameters.values(), strict=False):
             if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:

@@ -188,7 +188,7 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-_OF_THE_TRY = ("AIRFLOW_CTX_", "OPENLINEAGE_")
+_OF_THE_TRY = ("AIRFLOW_CTX_", "AIRFLOW_SYNAPSE_", "OPENLINEAGE_")
 """How environment variables begin that tell a job which try submitted it."""
 
 

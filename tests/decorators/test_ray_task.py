@@ -221,3 +221,40 @@ def test_type_checkers_are_told_all_arguments() -> None:
     assert {name: told[name].annotation for name in taken if name != "self"} == {
         name: parameter.annotation for name, parameter in taken.items() if name != "self"
     }
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "params"),
+    [
+        ((), {"n": 3}, {"n": 3}),
+        ((3,), {}, {"n": 3}),
+        ((), {"n": 3, "job": "mine"}, {"n": 3, "job": "mine"}),
+        (("mine", 3), {}, {"n": 3, "job": "mine"}),
+    ],
+)
+def test_job_is_given_by_the_job_unless_the_dag_gives_it(
+    stub: StubDashboard, ti: TaskInstance, args: Any, kwargs: Any, params: Any
+) -> None:
+    """A parameter of that name needs no argument, and keeps the one that it has."""
+
+    @ray_task(wait_for_completion=False)
+    def work(job: Any, n: int, ds: str | None = None) -> None: ...
+
+    execute(operator(work, *args, **kwargs), ti)
+
+    call, _ = sent(stub)
+    assert call["params"] == params
+
+
+def test_default_of_job_is_no_reason_to_shift_arguments(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """A DAG that gave it by position before goes on to do so."""
+
+    @ray_task(wait_for_completion=False)
+    def work(job: str, n: int = 2) -> None: ...
+
+    execute(operator(work, "mine"), ti)
+
+    call, _ = sent(stub)
+    assert call["params"] == {"job": "mine"}

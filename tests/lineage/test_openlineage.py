@@ -23,7 +23,7 @@ from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.version_compat import TaskDeferralError
 from tests.lineage.running import TaskInstanceOfRun
-from tests.operators.running import a_command, deferred, messages, run
+from tests.operators.running import a_command, deferred, messages, run, runtime_env_of
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
@@ -54,7 +54,7 @@ def facts_in(facets: dict[str, Any]) -> dict[str, Any]:
 
 def env_of(stub: StubDashboard) -> dict[str, str]:
     (job,) = stub.jobs.values()
-    env: dict[str, str] = job.request["runtime_env"].get("env_vars", {})
+    env: dict[str, str] = runtime_env_of(job.request).get("env_vars", {})
     return env
 
 

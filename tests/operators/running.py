@@ -39,5 +39,13 @@ def deferred(operator: RayJobOperator, ti: TaskInstance) -> TaskDeferred:
     return caught.value
 
 
+def runtime_env_of(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what a job was submitted with, less the variables that every job of a task gets."""
+    runtime_env = dict(request["runtime_env"])
+    env_vars = runtime_env.pop("env_vars", {})
+    own = {name: value for name, value in env_vars.items() if not name.startswith("AIRFLOW_CTX_")}
+    return {**runtime_env, "env_vars": own} if own else runtime_env
+
+
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]

@@ -25,7 +25,7 @@ from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import AirflowFailException, AirflowSkipException
-from tests.operators.running import a_command, deferred, messages, run
+from tests.operators.running import a_command, deferred, messages, run, runtime_env_of
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
 from tests.support.stub_dashboard import StubDashboard
@@ -266,8 +266,8 @@ def test_templates_are_rendered_and_env_stays_hidden(stub: StubDashboard, ti: Ta
     operator.render_template_fields(context)
     operator.execute(context)
 
-    sent = next(iter(stub.jobs.values())).request["runtime_env"]["env_vars"]
-    assert sent == {"KEY": "s3cret", "OTHER": "s3cret"}
+    (job,) = stub.jobs.values()
+    assert runtime_env_of(job.request)["env_vars"] == {"KEY": "s3cret", "OTHER": "s3cret"}
     assert not {"env", "runtime_env"} & set(operator.template_fields)
 
 
@@ -291,3 +291,20 @@ def test_operators_can_be_mapped() -> None:
 
     assert mapped.task_id == "sweep"
     assert json.dumps(mapped.partial_kwargs["working_dir"]) == '"/plugin"'
+
+
+def test_job_is_told_which_task_submitted_it(stub: StubDashboard, ti: TaskInstance) -> None:
+    """By the variables that Airflow sets for its own commands, unless the DAG sets them."""
+    operator = a_command(env={"AIRFLOW_CTX_DAG_OWNER": "me"})
+
+    run(operator, ti)
+
+    sent = next(iter(stub.jobs.values())).request["runtime_env"]["env_vars"]
+    assert sent == {
+        "AIRFLOW_CTX_DAG_ID": "dag",
+        "AIRFLOW_CTX_DAG_RUN_ID": "run",
+        "AIRFLOW_CTX_TASK_ID": "task",
+        "AIRFLOW_CTX_MAP_INDEX": "-1",
+        "AIRFLOW_CTX_TRY_NUMBER": "1",
+        "AIRFLOW_CTX_DAG_OWNER": "me",
+    }

@@ -19,7 +19,7 @@ from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator, StopR
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.sensors.ray_job import RayJobSensor
-from tests.operators.running import deferred, run
+from tests.operators.running import deferred, run, runtime_env_of
 from tests.operators.task_instance import TaskInstance
 from tests.support.stub_dashboard import StubDashboard
 
@@ -84,7 +84,7 @@ def test_every_argument_takes_a_template(
     trigger = deferred(rendered(operator, values, is_native=is_native), ti).trigger
 
     request = seventh.jobs["2024"].request
-    runtime_env = request["runtime_env"]
+    runtime_env = runtime_env_of(request)
     assert request["entrypoint_num_cpus"] == 0.5
     assert request["entrypoint_num_gpus"] == 1
     assert request["entrypoint_memory"] == 1024
@@ -119,7 +119,7 @@ def test_nothing_is_as_if_not_given(
     ((job_id, job),) = stub.jobs.items()
     assert job_id.startswith("dag.task.1.")
     assert not [name for name in job.request if name.startswith("entrypoint_")]
-    assert job.request["runtime_env"] == {}
+    assert runtime_env_of(job.request) == {}
     _, arguments = trigger.serialize()
     assert arguments["deadlines"] == {}
     assert (arguments["poll_interval"], arguments["unreachable_timeout"]) == (5.0, 600.0)
