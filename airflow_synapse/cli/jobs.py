@@ -15,7 +15,14 @@ from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows, shortened
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.plurals import counted
-from airflow_synapse.rayjobs.models import ACTION_KEY, OWNER_KEY, PLUGIN_KEY, SPEC_KEY, JobInfo
+from airflow_synapse.rayjobs.models import (
+    ACTION_KEY,
+    OWNER_KEY,
+    PENDING,
+    PLUGIN_KEY,
+    SPEC_KEY,
+    JobInfo,
+)
 
 
 @command
@@ -43,9 +50,10 @@ def list_jobs(args: Namespace) -> int:
 def status(args: Namespace) -> int:
     """Show everything that is known about a job."""
     hook = hook_of(ref_of(args))
-    print_one(
-        _facts(hook.get_info(args.job_id), hook.job_page(args.job_id), args.output), args.output
-    )
+    job = hook.get_info(args.job_id)
+    reason = hook.get_conn().find_reason(args.job_id) if job.status == PENDING else None
+    page = hook.job_page(args.job_id)
+    print_one(_facts(job, page, args.output, waiting=reason.text if reason else None), args.output)
     return exits.OK
 
 
@@ -89,10 +97,11 @@ def _row(job: JobInfo, output: str) -> dict[str, Any]:
     }
 
 
-def _facts(job: JobInfo, page: str, output: str) -> dict[str, Any]:
+def _facts(job: JobInfo, page: str, output: str, *, waiting: str | None) -> dict[str, Any]:
     facts = {
         "job_id": job.job_id,
         "status": job.status,
+        "waiting": waiting,
         "message": job.message,
         "error_type": job.error_type,
         "exit_code": job.driver_exit_code,

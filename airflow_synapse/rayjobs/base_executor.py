@@ -33,6 +33,7 @@ from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.rayjobs.reporting import Emit, Logger
 from airflow_synapse.rayjobs.streaming import stream
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.log_follower import read_new_lines
@@ -95,6 +96,18 @@ class BaseRayExecutor(ClusterCalls, ABC):
     def find_info(self, job_id: str) -> JobInfo | None:
         """Return everything that the cluster knows about the job, None if it does not know the job."""
         return self._call(lambda api: api.find_info(job_id))
+
+    def find_reason(self, job_id: str) -> Reason | None:
+        """Return why a job is PENDING, None if it is not or if the cluster does not tell.
+
+        Never raises an error of the cluster: the reason is an addition to what is known about a job.
+        """
+
+        async def look() -> Reason | None:
+            async with self._watching() as watch:
+                return await watch.waiting_room.reason(job_id)
+
+        return self._cross(look)
 
     def get_logs(self, job_id: str) -> str:
         """Return the whole log of the job so far, or Ray's message if it never had one.

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from airflow_synapse.cli import exits
-from tests.support.stub_jobs import NEVER
+from tests.support.stub_jobs import NEVER, StubNode
 
 TASK = {
     "airflow_dag_id": "dag",
@@ -117,6 +117,21 @@ def test_status_tells_all(airflow_cli, stub) -> None:
     assert told["metadata"]["airflow_dag_id"] == "dag"
     assert yaml.safe_load(airflow_cli("ray", "status", "j", "-o", "yaml").out) == told
     assert "broken [red]" in rows
+
+
+def test_status_explains_why_a_job_waits(airflow_cli, stub) -> None:
+    """A job that is PENDING is shown with what it waits for; others have nothing to wait for."""
+    stub.nodes = [StubNode(total={"CPU": 16.0}, free={"CPU": 1.0})]
+    stub.add_job("j", pending=NEVER).request["entrypoint_num_cpus"] = 4
+    stub.add_job("running", runtime=NEVER)
+
+    told = json.loads(airflow_cli("ray", "status", "j", "-o", "json").out)
+    rows = airflow_cli("ray", "status", "j").out
+    running = json.loads(airflow_cli("ray", "status", "running", "-o", "json").out)
+
+    assert told["waiting"] == "asks for 4 CPU; 1 of 16 are free"
+    assert told["waiting"] in rows
+    assert running["waiting"] is None
 
 
 def test_unknown_job_is_told(airflow_cli, stub) -> None:
