@@ -110,7 +110,7 @@ class DashboardApi:
     ) -> Any:
         """Return the JSON that one of the routes about the state of the cluster is answered with."""
         async with self._session.request(
-            "GET", path, lane=self._lane, timeout=timeout, params=query
+            "GET", path, lane=self._lane, timeout=timeout, params=query, is_extra=True
         ) as response:
             return await self._session.json_of(response, most=most)
 

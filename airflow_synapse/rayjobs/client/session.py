@@ -99,6 +99,7 @@ class Session:
         kind: Kind = Kind.OTHER,
         job_id: str | None = None,
         timeout: float | aiohttp.ClientTimeout | None = None,
+        is_extra: bool = False,
         **kwargs: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request to the dashboard and yield its answer, if that is 200.
@@ -110,6 +111,7 @@ class Session:
         :param kind: What it costs the head node.
         :param job_id: The job it is about, for errors.
         :param timeout: Seconds for the whole request, by default the cluster's ``request_timeout``.
+        :param is_extra: Whether the cluster may refuse it to us though our credentials are good.
         :param kwargs: aiohttp's arguments. ``data`` may be a function that returns the body, if that can be
             read only once.
         """
@@ -123,8 +125,9 @@ class Session:
             sent = self._send(question, access, lane, kind, timeout=timeout, **kwargs)
             async with sent as response:
                 error = await self._refusal(response, question)
-                if not isinstance(error, RayAuthenticationError):
-                    self.credentials.note_acceptance()
+                if is_extra or not isinstance(error, RayAuthenticationError):
+                    if not is_extra:
+                        self.credentials.note_acceptance()
                     if error is not None:
                         raise error
                     yield response
