@@ -33,6 +33,7 @@ class RayHead:
     :param num_gpus: GPUs that the node says it has.
     :param resources: Further resources that the node says it has.
     :param auth_token: Ask every caller for this bearer token.
+    :param node_ip: An address of this machine at which other nodes reach the head.
     :param env: Further environment of the head and of its jobs.
     :param on_progress: Told what is waited for.
     :param start_timeout: Seconds a start may take.
@@ -46,13 +47,15 @@ class RayHead:
         num_gpus: int | None = None,
         resources: Mapping[str, float] | None = None,
         auth_token: str | None = None,
+        node_ip: str = "127.0.0.1",
         env: Mapping[str, str] | None = None,
         on_progress: Progress | None = None,
         start_timeout: float = 90.0,
     ) -> None:
         self.auth_token = auth_token
+        self.node_ip = node_ip
         # Not resolved: a virtual environment's python is a link to one that lacks its packages.
-        self._python = Path.cwd() / python
+        self.python = Path.cwd() / python
         self._num_cpus = num_cpus
         self._num_gpus = num_gpus
         self._resources = dict(resources or {})
@@ -76,7 +79,12 @@ class RayHead:
     @property
     def agent_url(self) -> str:
         """Where the head node's own agent listens, which serves its log files."""
-        return f"http://127.0.0.1:{self._ports['dashboard-agent-listen-port']}"
+        return f"http://{self.node_ip}:{self._ports['dashboard-agent-listen-port']}"
+
+    @property
+    def gcs_address(self) -> str:
+        """Where other nodes join the cluster."""
+        return f"{self.node_ip}:{self._ports['port']}"
 
     @property
     def temp_dir(self) -> Path:
@@ -144,7 +152,7 @@ class RayHead:
         self._process = ServiceProcess(
             "Ray head",
             command=self._command(),
-            env=self._environment(),
+            env=self.environment(),
             log_path=self.temp_dir / "ray-start.log",
             cwd=self.temp_dir,
         )
@@ -179,10 +187,11 @@ class RayHead:
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
 
     def _command(self) -> list[str]:
-        command = [str(self._python), "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+        command = [str(self.python), "-m", "ray.scripts.scripts", "start", "--head", "--block"]
         options = {
             **{name: str(port) for name, port in self._ports.items()},
             "include-dashboard": "true",
+            "node-ip-address": self.node_ip,
             # Workers take ports from the kernel, which can't collide with another cluster's.
             "min-worker-port": "0",
             "max-worker-port": "0",
@@ -196,9 +205,10 @@ class RayHead:
         # The autoscaler's monitor has nothing to do on one node.
         return [*command, "--no-monitor", *(f"--{name}={value}" for name, value in options.items())]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the environment for processes of the cluster."""
         env = environment_without(*_STRANGERS)
-        env["PATH"] = os.pathsep.join([str(self._python.parent), env.get("PATH", os.defpath)])
+        env["PATH"] = os.pathsep.join([str(self.python.parent), env.get("PATH", os.defpath)])
         env["RAY_USAGE_STATS_ENABLED"] = "0"
         # Unset would mean: on, if this user happens to have a token in the home folder.
         env["RAY_AUTH_MODE"] = "token" if self.auth_token else "disabled"

@@ -24,6 +24,7 @@ from .call import (
     load_target,
     read_call,
 )
+from .copies.keeping import LONGEST_TEXT, find_head
 from .job_log import JobLog, drop_broken_output, flush_output
 from .log_folder import JobPlace, find_place
 from .ray_job import leave_own_package_out
@@ -36,6 +37,9 @@ from .synapse import is_synapse_action, run_synapse_action
 SUCCEEDED = 0
 FAILED = 1
 REFUSED = 2
+
+RESULT_KEY = "airflow_synapse_result"
+"""Metadata: a copy of the file with a small result."""
 
 _HERE = Path(__file__).parent
 _RECURSION_LIMIT = 1_000  # Python's own: enough for us, and not too much for the C stack
@@ -63,6 +67,7 @@ class _Job:
         self.pid = os.getpid()
         self.placeholder = take_place(place)
         self.reports = JobReports(place, log.tell, read_surroundings())
+        self.head = find_head(os.environ)
 
     def run(self) -> int:
         leave_own_package_out(os.environ)
@@ -112,8 +117,18 @@ class _Job:
         with _recursion_limit(_RECURSION_LIMIT):
             text, warnings = result_text(value)
             warnings += write_result(self.place, text, self.placeholder)
+            warnings += self._copy_result(text)
         for warning in warnings:
             self.log.tell(warning)
+
+    def _copy_result(self, text: str) -> list[str]:
+        """Let the result outlive this node. Returns the warnings to log."""
+        file = self.place.result_file
+        if self.head is None or file is None:
+            return []
+        if len(text.encode()) <= LONGEST_TEXT:
+            return self.head.keep(self.place, texts={RESULT_KEY: text})
+        return self.head.keep(self.place, files=[file])
 
 
 def _tell_of_threads(log: JobLog) -> None:

@@ -83,7 +83,7 @@ def _runtime_sources() -> dict[str, bytes]:
 
 
 def _sources(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    for entry in folder.iterdir():
+    for entry in sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name)):
         if entry.is_dir():
             yield from _sources(entry, f"{path}/{entry.name}")
         elif entry.name.endswith(".py"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
@@ -17,18 +16,16 @@ from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import (
     RayClusterUnreachableError,
     RayJobTimeoutError,
-    RayLogNotFoundError,
 )
 from airflow_synapse.rayjobs.client.dashboard import SETTLES_IN
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
 from airflow_synapse.rayjobs.cluster_calls import ClusterCalls
 from airflow_synapse.rayjobs.crossing import Crossing
-from airflow_synapse.rayjobs.job import stopping
-from airflow_synapse.rayjobs.job.failures import error_of, not_ended
+from airflow_synapse.rayjobs.job import results, stopping
+from airflow_synapse.rayjobs.job.failures import not_ended
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.report_lines import JobReport
 from airflow_synapse.rayjobs.job.reports import read_artifact, read_report
-from airflow_synapse.rayjobs.job.results import no_result, read_result
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.rayjobs.reporting import Emit, Logger
@@ -195,18 +192,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
         :raises ExecutionError: if it has no result, because it still runs or runs no plugin action, or
             because the result is gone.
         """
-
-        async def read(api: JobsApi) -> Any:
-            info = await api.get_info(job_id)
-            error = error_of(info, cluster=self.cluster.address)
-            if error is not None:
-                raise error
-            try:
-                return (await read_result(api, info) or {})["result"]
-            except RayLogNotFoundError as exc:
-                raise no_result(info, exc, cluster=self.cluster.address) from exc
-
-        return self._call(read)
+        return self._call(lambda api: results.get_result(api, job_id), is_bounded=False)
 
     def get_report(self, job_id: str) -> JobReport:
         """Return what the job has reported so far: its progress, metrics, artifacts and messages.
@@ -362,5 +348,5 @@ class BaseRayExecutor(ClusterCalls, ABC):
                 watch=watch,
                 logger=logger,
                 notice_after=_NOTICE_AFTER,
-                max_result=sys.maxsize if options.fetch_result else None,
+                max_result=results.MAX_RESULT if options.fetch_result else None,
             )

@@ -38,6 +38,12 @@ WAITING_SINCE_KEY = "airflow_synapse_waiting_since"
 CUT_OFF_KEY = "airflow_synapse_cut_off"
 """Metadata: that the job is in place of one whose installation Ray's start limit cut off."""
 
+RESULT_KEY = "airflow_synapse_result"
+"""Metadata: a copy of the file with a small result, from a job whose driver did not run on the head."""
+
+COPIES_KEY = "airflow_synapse_copies_on"
+"""Metadata: the head, by its node ID, if it has copies of files that the job left on another node."""
+
 PLUGIN_KEY = "airflow_synapse_plugin"
 """Metadata: the name and version of the job's plugin."""
 

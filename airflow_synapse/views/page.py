@@ -12,14 +12,22 @@ from typing import Any
 from airflow_synapse.exceptions import RayJobFailedError
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.job.failures import error_of
-from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, SPEC_KEY, JobInfo
+from airflow_synapse.rayjobs.models import (
+    COPIES_KEY,
+    OWNER_KEY,
+    PARTS_KEY,
+    PENDING,
+    RESULT_KEY,
+    SPEC_KEY,
+    JobInfo,
+)
 from airflow_synapse.views.job_look import JobLook
 from airflow_synapse.views.masked_texts import ShownTexts
 from airflow_synapse.views.notices import FINISHED_STATES, LATER, SOON, Notice
 from airflow_synapse.views.secret_values import hider_of
 from airflow_synapse.views.task_record import TaskRecord
 
-_INTERNAL = frozenset({SPEC_KEY, OWNER_KEY})
+_INTERNAL = frozenset({SPEC_KEY, PARTS_KEY, OWNER_KEY, RESULT_KEY, COPIES_KEY})
 """Metadata that means nothing to people."""
 
 _LONGEST_TEXT = 8000

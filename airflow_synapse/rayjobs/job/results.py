@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_synapse.exceptions import ExecutionError, RayLogNotFoundError
+from anyio import current_time, fail_after
+
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayClusterUnreachableError,
+    RayLogNotFoundError,
+)
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
-from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
+from airflow_synapse.rayjobs.job.failures import error_of
+from airflow_synapse.rayjobs.models import ACTION_KEY, COPIES_KEY, RESULT_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 
 _MISSING_IS_BELIEVED_AFTER = 4
 """After how many tries a missing or incomplete result is believed. A busy head sometimes answers 200 with
 an empty file or a part of it."""
 
+
+MAX_RESULT = 512 * 1024 * 1024
+"""Bytes of the largest result that is read."""
 
 _PLACEHOLDER = b'{"returned": false}'
 """What the action runtime keeps in the file until the action returns."""
@@ -29,34 +41,72 @@ def result_file(job_id: str) -> str:
 
 
 async def read_result(
-    api: JobsApi, info: JobInfo, *, max_bytes: int | None = None
+    api: JobsApi,
+    info: JobInfo,
+    *,
+    max_bytes: int | None = None,
+    on_progress: Callable[[], object] = lambda: None,
 ) -> dict[str, Any] | None:
     """Return the ``{"result": …}`` that the job's action left.
 
-    :param max_bytes: If the file is larger, return None.
+    The node of the job's driver may be gone, so a job that did not run on the head leaves a copy: in its
+    metadata if it is small, otherwise on the head. This may take any time, as long as some bytes come per
+    ``request_timeout``.
+
+    :param max_bytes: If the file is larger, return None. The default is :data:`MAX_RESULT`.
+    :param on_progress: Called when some bytes have come.
     :raises RayLogNotFoundError: if there is no readable result.
+    :raises RayClusterUnreachableError: if another try may find one.
     """
+    if RESULT_KEY in info.metadata:
+        with suppress(RayLogNotFoundError):  # somebody else wrote it
+            return _document(info, info.metadata[RESULT_KEY].encode())
     if info.driver_node_id is None:
         raise RayLogNotFoundError(job_id=info.job_id, reason="never ran on a node")
+    reading = _Reading(api, info, MAX_RESULT if max_bytes is None else max_bytes, on_progress)
     backoff = Backoff(first=0.2)
     must_be_there = info.status == SUCCEEDED and ACTION_KEY in info.metadata
     for _ in range(_MISSING_IS_BELIEVED_AFTER - 1 if must_be_there else 0):
         try:
-            return await _read_once(api, info, max_bytes)
+            return await reading.from_any_node()
         except RayLogNotFoundError as exc:
             if exc.reason == _NOT_RETURNED:  # and it never will
                 raise
             await asyncio.sleep(backoff.next_pause())
-    return await _read_once(api, info, max_bytes)
+    return await reading.from_any_node()
 
 
-async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict[str, Any] | None:
-    document = bytearray()
-    async with aclosing(api.read_file(info, result_file(info.job_id))) as chunks:
-        async for chunk in chunks:
-            document += chunk
-            if max_bytes is not None and len(document) > max_bytes:
-                return None
+@dataclass(frozen=True)
+class _Reading:
+    """How the file with one job's result is read."""
+
+    api: JobsApi
+    info: JobInfo
+    max_bytes: int
+    on_progress: Callable[[], object]
+
+    async def from_any_node(self) -> dict[str, Any] | None:
+        """Read the copy on the head, if there is one, or else the file on the node of the job's driver."""
+        head = self.info.metadata.get(COPIES_KEY)
+        if (
+            head is not None
+        ):  # it stays, while the other node may hang for a while before it counts as dead
+            with suppress(RayLogNotFoundError, RayClusterUnreachableError):
+                return await self._from_node(replace(self.info, driver_node_id=head))
+        return await self._from_node(self.info)
+
+    async def _from_node(self, info: JobInfo) -> dict[str, Any] | None:
+        document = bytearray()
+        async with aclosing(self.api.read_file(info, result_file(info.job_id))) as chunks:
+            async for chunk in chunks:
+                document += chunk
+                self.on_progress()
+                if len(document) > self.max_bytes:
+                    return None
+        return _document(info, document)
+
+
+def _document(info: JobInfo, document: bytes | bytearray) -> dict[str, Any]:
     if not document:  # which the route sometimes answers if there is no such file
         raise RayLogNotFoundError(job_id=info.job_id, reason="left no result")
     if document == _PLACEHOLDER:
@@ -67,6 +117,40 @@ async def _read_once(api: JobsApi, info: JobInfo, max_bytes: int | None) -> dict
         raise RayLogNotFoundError(
             job_id=info.job_id, reason="left a result that is incomplete or was overwritten"
         ) from exc
+
+
+async def get_result(api: JobsApi, job_id: str) -> Any:
+    """Return what the job's action returned. Ends once no byte has come for a ``request_timeout``.
+
+    :raises ExecutionError: if the job has not SUCCEEDED, if it has no result, or if the result is larger
+        than :data:`MAX_RESULT`.
+    :raises RayClusterUnreachableError: if another try may find one.
+    """
+    limit, cluster = api.cluster.request_timeout, api.cluster.address
+    try:
+        with fail_after(limit) as scope:
+
+            def note_progress() -> None:
+                scope.deadline = current_time() + limit
+
+            info = await api.get_info(job_id)
+            error = error_of(info, cluster=cluster)
+            if error is not None:
+                raise error
+            document = await read_result(api, info, on_progress=note_progress)
+    except RayLogNotFoundError as exc:
+        raise no_result(info, exc, cluster=cluster) from exc
+    except TimeoutError as exc:
+        raise api.unreachable("it did not answer in time", job_id) from exc
+    if document is None:
+        raise ExecutionError(
+            job_id=job_id,
+            cluster=cluster,
+            status=info.status,
+            reason=f"has a result of more than {MAX_RESULT // 1024**2} MiB, which is not read",
+            hint="Let the action write it to a storage of yours, and return where it is.",
+        )
+    return document["result"]
 
 
 def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> ExecutionError:
@@ -81,10 +165,14 @@ def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> Exe
     elif cause.reason == _NOT_RETURNED:
         hint = (
             "The action ended its own process (os._exit, os.exec…) with exit code 0 before it returned. Let "
-            "the action return, or set do_xcom_push=False if nobody needs a result."
+            "the action return, or set do_xcom_push=False if nobody needs a result. A new try of the task runs "
+            "the action again."
         )
     else:
-        hint = "Its node may be gone, or the result could not be written. In that case, the job's log says so."
+        hint = (
+            "Its node may be gone, or the result could not be written or copied. In that case, the job's log "
+            "says so. A new try of the task runs the action again."
+        )
     return ExecutionError(
         job_id=info.job_id,
         cluster=cluster,
