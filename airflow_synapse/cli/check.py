@@ -31,10 +31,10 @@ def check(args: Namespace) -> int:
     if connection is not None:
         findings += asyncio.run(_diagnosed(connection.cluster, job_timeout))
     is_for_people = args.output in FOR_PEOPLE
-    print_rows([_row(finding, is_for_people=is_for_people) for finding in findings], args.output)
+    print_rows([row_of(finding, is_for_people=is_for_people) for finding in findings], args.output)
     if is_for_people:
-        _tell_what_to_do(findings)
-    return _code_of(findings)
+        tell_what_to_do(findings)
+    return code_of(findings)
 
 
 def _read_connection(ref: ClusterRef) -> tuple[RayConnection | None, Finding]:
@@ -74,7 +74,8 @@ def _tell_progress(finding: Finding) -> None:
         tell(f"  {finding.step}: {finding.verdict}")
 
 
-def _row(finding: Finding, *, is_for_people: bool) -> dict[str, Any]:
+def row_of(finding: Finding, *, is_for_people: bool) -> dict[str, Any]:
+    """Return a finding as a row of the table; a program's has more."""
     row: dict[str, Any] = {
         "step": finding.step,
         "verdict": finding.verdict,
@@ -84,7 +85,8 @@ def _row(finding: Finding, *, is_for_people: bool) -> dict[str, Any]:
     return row if is_for_people else {**row, "to_do": finding.todo or None}
 
 
-def _tell_what_to_do(findings: Iterable[Finding]) -> None:
+def tell_what_to_do(findings: Iterable[Finding]) -> None:
+    """Tell people what to do next, and how many steps ended how."""
     count = dict.fromkeys((OK, WARN, FAIL, SKIPPED), 0)
     for finding in findings:
         count[finding.verdict] += 1
@@ -93,7 +95,8 @@ def _tell_what_to_do(findings: Iterable[Finding]) -> None:
     tell(", ".join(f"{number} {verdict}" for verdict, number in count.items() if number) + ".")
 
 
-def _code_of(findings: Iterable[Finding]) -> int:
+def code_of(findings: Iterable[Finding]) -> int:
+    """Return the exit code of the first step that failed with an error."""
     for finding in findings:
         if finding.error is not None:
             return exits.code_of(finding.error)

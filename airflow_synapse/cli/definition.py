@@ -105,6 +105,16 @@ ARGS_SUBMIT = (
         help="Show the job's log until the job ends; the exit code says how it ended",
         action="store_true",
     ),
+    Arg(
+        ("--local",),
+        help="Run it in a process of this machine, without a cluster. Requirements are not installed",
+        action="store_true",
+    ),
+)
+
+ARGS_VALIDATE = (
+    Arg(("plugin",), help="The plugin's folder", metavar="PLUGIN"),
+    Arg(("--files",), help="List the files that would be sent", action="store_true"),
 )
 
 ARGS_LIST = (
@@ -178,6 +188,15 @@ def get_ray_cli_commands() -> list[CLICommand]:
                     ARGS_SUBMIT,
                     "Submit a job and print its submission ID. With --wait, show its log and exit when it ends.",
                     _EXAMPLES_OF_SUBMIT,
+                ),
+                ActionCommand(
+                    name="validate",
+                    help="Check a plugin folder without a cluster",
+                    func=lazy_load_command("airflow_synapse.cli.plugins.validate.validate"),
+                    args=(*ARGS_VALIDATE, ARG_OUTPUT, ARG_VERBOSE),
+                    description="Check a plugin's manifest, requirements, package and entrypoints, and show "
+                    "what would be sent. Runs none of its code and asks no cluster.",
+                    epilog=exits.IN_HELP,
                 ),
                 _command("jobs.list_jobs", "List jobs, newest first", (*ARGS_LIST, ARG_OUTPUT)),
                 _command(

@@ -17,6 +17,7 @@ from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import again, executor_of, ref_of
 from airflow_synapse.cli.exits import UsageError, command, tell
 from airflow_synapse.cli.logs import follow
+from airflow_synapse.cli.plugins.local_run import run_here
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.packing.preparation import PreparedJob
@@ -29,26 +30,35 @@ _REDRAWN_EVERY = 0.1
 def submit(args: Namespace) -> int:
     """Run a plugin action or a shell command as a job."""
     _refuse_contradictions(args)
-    executor = executor_of(
-        args,
-        working_dir=args.working_dir,
-        requirements_file=args.requirements_file,
-        package_manager=args.package_manager,
-        env=_environment(args.env),
-        runtime_env=_json_object(args.runtime_env, "--runtime-env"),
-        num_cpus=args.num_cpus,
-        num_gpus=args.num_gpus,
-        memory=args.memory,
-        resources=_json_object(args.resources, "--resources"),
-        metadata={DEPLOYMENT_KEY: settings.deployment()},
-    )
+    executor = _executor(args)
     job = _prepared(executor, args)
+    if args.local:
+        what = f"Action {args.action!r}" if args.action else "The command"
+        return run_here(job, name=what)
     job_id = _submit(executor, job, args)
     if not args.wait:
         print(job_id)  # noqa: T201  # what was asked for
         return exits.OK
     tell(f"Submitted Ray job {job_id} to {executor.cluster.address}.")
     return follow(executor, job_id, ref=ref_of(args))
+
+
+def _executor(args: Namespace) -> RayJobExecutor:
+    options: dict[str, Any] = {
+        "working_dir": args.working_dir,
+        "requirements_file": args.requirements_file,
+        "package_manager": args.package_manager,
+        "env": _environment(args.env),
+        "runtime_env": _json_object(args.runtime_env, "--runtime-env"),
+        "num_cpus": args.num_cpus,
+        "num_gpus": args.num_gpus,
+        "memory": args.memory,
+        "resources": _json_object(args.resources, "--resources"),
+        "metadata": {DEPLOYMENT_KEY: settings.deployment()},
+    }
+    if args.local:
+        return RayJobExecutor("http://localhost", **options)  # prepares the job and sends nothing
+    return executor_of(args, **options)
 
 
 def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
@@ -83,6 +93,8 @@ def _refuse_contradictions(args: Namespace) -> None:
         raise UsageError("give either an action or a command after --, not both")
     if not args.action and not args.entrypoint:
         raise UsageError("give an action of the plugin in --working-dir, or a command after --")
+    if args.local and args.job_id:
+        raise UsageError("--job-id is only for jobs on a cluster, and --local runs none there")
     if args.entrypoint and args.params is not None:
         raise UsageError(
             "--params is only for actions; write a command's arguments into the command"

@@ -6,6 +6,7 @@
     ├── ExecutionError                      something went wrong with one job
     │   ├── RayJobFailedError               the job ended FAILED
     │   │   ├── RayJobEntrypointError       user code: the entrypoint's exit code was not 0
+    │   │   │   └── LocalRunFailedError     … in a process of this machine
     │   │   ├── RayJobRuntimeEnvError       its runtime_env could not be set up
     │   │   ├── RayJobNotScheduledError     no node ever ran it
     │   │   └── RayJobInfrastructureError   its supervisor, its node or the head node was lost
@@ -48,6 +49,7 @@ from airflow_synapse.exceptions.jobs import (
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
+from airflow_synapse.exceptions.local_runs import LocalRunFailedError
 from airflow_synapse.exceptions.plugins import (
     ActionNotFoundError,
     ActionParamsError,
@@ -64,6 +66,7 @@ __all__ = [
     "ExecutionError",
     "FunctionSourceError",
     "JobIdConflictError",
+    "LocalRunFailedError",
     "PluginManifestError",
     "PluginRequirementsError",
     "RayAddressError",

@@ -1,0 +1,1 @@
+"""Runs a job in a process of this machine, without a cluster."""
