@@ -17,7 +17,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "A name, such as prod, that distinguishes this Airflow from others that use the same Ray "
             "clusters. Jobs carry it, so a task never mistakes another Airflow's job for its own. The default "
             "is [api] base_url, unless that is an address such as localhost. If you change the name, tasks "
-            "no longer find their running jobs."
+            "no longer find their running jobs. Two Airflows must not have the same name: each would stop "
+            "the jobs of the other. So give a copy, such as a staging Airflow, a name of its own."
         ),
         "version_added": "0.1.0",
         "example": "prod",
@@ -65,6 +66,27 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "example": None,
         "type": "float",
         "default": "0",
+    },
+    "collect_interval": {
+        "description": (
+            "Seconds between two looks of a triggerer for jobs that nobody wants any more, because their "
+            "task was marked, failed for good or was deleted while nobody watched the job. A job is stopped "
+            "if two looks agree that its task is over."
+        ),
+        "version_added": "0.2.0",
+        "example": None,
+        "type": "float",
+        "default": "60",
+    },
+    "collect_gone_after": {
+        "description": (
+            "Seconds for which Airflow must not know the task of a job any more, for example because its "
+            "DAG run was deleted, before the job is stopped."
+        ),
+        "version_added": "0.2.0",
+        "example": None,
+        "type": "float",
+        "default": "600",
     },
 }
 """The options of ``[ray]`` in Airflow's configuration."""

@@ -34,6 +34,16 @@ def log_streams() -> int:
     return int(_number("log_streams", above=0.999, allowed="of at least 1"))
 
 
+def collect_interval() -> float:
+    """Return the seconds between two looks for jobs that nobody wants any more."""
+    return _number("collect_interval", above=0.0, allowed="above 0")
+
+
+def collect_gone_after() -> float:
+    """Return the seconds for which a task must be gone before its job is stopped."""
+    return _number("collect_gone_after", above=0.0, allowed="above 0")
+
+
 def log_lines_per_second(given: float | None = None) -> float:
     """Return how many lines of a log are shown per second, 0 for all.
 

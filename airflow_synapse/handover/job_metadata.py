@@ -49,6 +49,10 @@ class TaskInstanceRef:
     task_id: str
     map_index: int = -1
 
+    def __str__(self) -> str:
+        index = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id}.{self.task_id}{index} of run {self.run_id}"
+
     @classmethod
     def of_job(cls, metadata: Mapping[str, str]) -> TaskInstanceRef | None:
         """Return the task instance that a job says it was submitted for, None if it names none."""

@@ -32,6 +32,9 @@ SUBMISSIONS_NEW = "ray.submissions_new"
 SUBMISSIONS_ADOPTED = "ray.submissions_adopted"
 """Counter: jobs that a task took over from an earlier try."""
 
+ORPHANS_STOPPED = "ray.orphans_stopped"
+"""Counter: jobs that were stopped because nobody wanted them any more."""
+
 
 class Logger(Protocol):
     """The methods of a logger that we use. A standard logger has them, and so has structlog's."""

@@ -196,8 +196,9 @@ class RayJobTrigger(BaseTrigger):
     async def _watch(self, connection: RayConnection) -> Outcome:
         await _load_http()
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
-        from airflow_synapse.triggers.watching import watch_job
+        from airflow_synapse.triggers.watching import collect_orphans, watch_job
 
+        collect_orphans(self.cluster_ref)
         checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)
         position = await checkpoint.read() if self.stream_logs else 0
         if position:

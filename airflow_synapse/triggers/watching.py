@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from airflow_synapse.collecting.collector import look_after
 from airflow_synapse.handover.airflow_values import is_safe
+from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.limits import watch_limits
 from airflow_synapse.hooks.metrics import AirflowMetrics
@@ -86,6 +88,11 @@ async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) ->
     """Stop the job, even through outages, and log the outcome instead of raising an error."""
     async with _watching(connection) as watch:
         await stop_and_tell(watch.api, job_id, logger=logger, notice_after=_NOTICE_AFTER)
+
+
+def collect_orphans(cluster_ref: ClusterRef) -> None:
+    """From now on, stop the jobs on a cluster that nobody wants any more, even after the trigger has ended."""
+    look_after(cluster_ref, metrics=metrics())
 
 
 def _watching(

@@ -19,6 +19,7 @@ except ImportError:  # Airflow 3.1
 
 from airflow_synapse.rayjobs.job.results import result_file
 from airflow_synapse.rayjobs.models import ACTION_KEY
+from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.watching import MAX_RESULT_IN_EVENT
 from tests.support import stub_dashboard as routes
@@ -226,6 +227,7 @@ async def test_success_can_end_the_task_here(
 
 async def test_full_collections_spare_what_airflow_has_loaded(stub: StubDashboard) -> None:
     """A trigger that watches leaves the collector little to look at, as that stops the event loop."""
+    ray_job._import_http.cache_clear()  # as in a triggerer that has just started
     stub.add_job("j", status="SUCCEEDED")
 
     await events_of(RayJobTrigger("j"))
@@ -237,6 +239,7 @@ async def test_watch_that_has_ended_leaves_no_garbage(stub: StubDashboard) -> No
     """Nothing of a watch waits for a garbage collection, which stops the event loop."""
     stub.add_job("j", status="SUCCEEDED")
     await events_of(RayJobTrigger("j"))
+    gc.unfreeze()  # what other tests have left
     gc.collect()
     gc.disable()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,14 @@ from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.client.uploading import upload_file
-from airflow_synapse.rayjobs.models import PARTS_KEY, SPEC_KEY, JobInfo, JobSpec, RayCluster
+from airflow_synapse.rayjobs.models import (
+    PARTS_KEY,
+    SPEC_KEY,
+    TERMINAL_STATUSES,
+    JobInfo,
+    JobSpec,
+    RayCluster,
+)
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
 SETTLES_IN = 3.0
@@ -146,26 +153,43 @@ class DashboardApi:
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
         """Return what the list of all jobs says about some of them, and the seconds that the head took."""
-        body = await self._read_list()
+        body = await self._read_list(most=_MAX_LIST)
         seconds = self.budget.list_seconds
-        jobs: dict[str, JobInfo] = {}
+        jobs = await self._pick(body, lambda row: row.get("submission_id") in wanted)
+        return {info.job_id: info for info in jobs}, seconds
+
+    async def list_active(self, metadata: Mapping[str, str]) -> list[JobInfo]:
+        """Return the jobs that have not ended and have these metadata among theirs."""
+        wanted = metadata.items()
+
+        def is_wanted(row: Mapping[str, Any]) -> bool:
+            told = row.get("metadata")
+            has_all = isinstance(told, dict) and wanted <= told.items()
+            return has_all and row.get("status") not in TERMINAL_STATUSES
+
+        return await self._pick(await self._read_list(most=bodies.MAX_LIST), is_wanted)
+
+    async def _pick(
+        self, body: bytearray, is_wanted: Callable[[Mapping[str, Any]], bool]
+    ) -> list[JobInfo]:
+        """Return some jobs of a list, without blocking the event loop however long the list is."""
+        jobs: list[JobInfo] = []
         try:
             for number, row in enumerate(each_object(body.decode())):
-                if row.get("submission_id") in wanted and row.get("type") == "SUBMISSION":
-                    info = JobInfo.from_api(row)
-                    jobs[info.job_id] = info
+                if row.get("type") == "SUBMISSION" and is_wanted(row):
+                    jobs.append(JobInfo.from_api(row))
                 if number % _ROWS_AT_A_TIME == _ROWS_AT_A_TIME - 1:
                     await asyncio.sleep(0)
         except _NOT_OF_RAY as exc:
             raise self.unreachable(f"it sent {exc}") from exc
-        return jobs, seconds
+        return jobs
 
-    async def _read_list(self) -> bytearray:
+    async def _read_list(self, *, most: int) -> bytearray:
         async with self._session.request(
             "GET", SUBMISSIONS, lane=self._lane, kind=Kind.LIST
         ) as response:
             with self._session.usable():
-                return await bodies.read(response, most=_MAX_LIST)
+                return await bodies.read(response, most=most)
 
     async def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job. Waits up to three seconds if it has just ended."""

@@ -86,6 +86,12 @@ class JobsApi(Protocol):
         :raises RayClusterUnreachableError: also if the list is too large to be worth it.
         """
 
+    async def list_active(self, metadata: Mapping[str, str]) -> list[JobInfo]:
+        """Return the jobs that have not ended and have these metadata among theirs.
+
+        Many thousands of rows are read without blocking the event loop.
+        """
+
     async def delete(self, job_id: str) -> bool:
         """Make the cluster forget an ended job. Waits up to three seconds if it has just ended.
 

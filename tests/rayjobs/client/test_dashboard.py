@@ -36,7 +36,7 @@ from airflow_synapse.rayjobs.models import (
 from tests.support import stub_dashboard as routes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Answer, Hang
-from tests.support.stub_dashboard import StubDashboard
+from tests.support.stub_dashboard import StubDashboard, encode
 from tests.support.stub_jobs import NEVER, NODE_ID
 
 
@@ -321,3 +321,37 @@ async def test_job_that_is_not_there_is_not_found(api: JobsApi) -> None:
     with pytest.raises(RayJobNotFoundError, match="Ray job nobody"):
         await api.get_info("nobody")
     assert await api.find_info("nobody") is None
+
+
+async def test_active_jobs_are_those_that_have_not_ended(stub: StubDashboard, api: JobsApi) -> None:
+    """They are known by their metadata; rows without any, or with odd ones, are left out."""
+    wanted = {"a": "1", "b": "2"}
+    rows = (("both", wanted), ("one", {"a": "1"}), ("none", None), ("odd", [1]))
+    for name, metadata in rows:
+        stub.add_job(name, runtime=NEVER).request["metadata"] = metadata
+    stub.add_job("waits", pending=NEVER).request["metadata"] = {**wanted, "c": "3"}
+    stub.add_job("ended").request["metadata"] = wanted
+
+    found = await api.list_active(wanted)
+
+    assert [job.job_id for job in found] == ["both", "waits"]
+
+
+async def test_long_list_blocks_nobody(stub: StubDashboard, api: JobsApi) -> None:
+    """Other tasks get their turn while the rows of a list are read."""
+    rows = [stub.add_job(f"job-{number}").details() for number in range(1000)]
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    assert isinstance(api, DashboardApi)
+    other = asyncio.create_task(take_turns())
+    jobs = await api._pick(bytearray(encode(rows)), lambda _: True)
+    other.cancel()
+
+    assert len(jobs) == 1000
+    assert turns >= 1000 / 25

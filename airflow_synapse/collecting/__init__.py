@@ -1,0 +1,1 @@
+"""Finds and stops the jobs of this Airflow that nobody wants any more."""
