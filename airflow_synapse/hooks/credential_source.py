@@ -39,8 +39,10 @@ class ConnectionSource:
 
     def given_to(self, connection: RayConnection) -> RayConnection:
         """Return the connection, whose credentials can be read again here."""
-        self.newest = replace(connection.cluster, source=self)
-        return replace(connection, cluster=self.newest)
+        self.newest = (
+            connection.cluster
+        )  # without this source, or both would wait for a garbage collection
+        return replace(connection, cluster=replace(connection.cluster, source=self))
 
 
 async def shared_reading(name: str, read: Callable[[], Awaitable[RayConnection]]) -> RayConnection:

@@ -35,7 +35,9 @@ class Credentials:
     def __init__(self, cluster: RayCluster, pace: CredentialPace) -> None:
         newest = cluster.source.newest if cluster.source is not None else None
         if newest is not None:
-            cluster = replace(newest, request_timeout=cluster.request_timeout)
+            cluster = replace(
+                newest, request_timeout=cluster.request_timeout, source=cluster.source
+            )
         self._cluster = cluster
         self._pace = pace
         self.account = RefusalAccount(cluster.address)
@@ -159,7 +161,7 @@ class Credentials:
             self._files = self._files_of(cluster)
         self._cluster = cluster
         if cluster.source is not None:
-            cluster.source.newest = cluster
+            cluster.source.newest = replace(cluster, source=None)
         self._failure, self._access = None, access
 
     async def _ask(self) -> RayCluster:
