@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseHook
 
-from airflow_synapse.hooks.connection import RayConnection, read_connection
+from airflow_synapse.hooks.connection import RayConnection, read_connection, stop_command
 from airflow_synapse.hooks.credential_source import ConnectionSource, shared_reading
 from airflow_synapse.hooks.template_values import to_text
 from airflow_synapse.version_compat import aget_connection, connection_on_api_server
@@ -41,6 +41,10 @@ class ClusterRef:
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that say this to an operator, a sensor, a trigger or a hook."""
         return asdict(self)
+
+    def how_to_stop(self, job_id: str) -> str:
+        """Return the command with which a person stops a job there."""
+        return stop_command(job_id, conn_id=self.ray_conn_id)
 
     def resolve(self) -> RayConnection:
         """Return how the cluster is reached now, in a task, a command or a script.

@@ -37,6 +37,11 @@ class RayConnection:
         return f"{self.dashboard_url}/#/jobs/{quote(job_id, safe='')}"
 
 
+def stop_command(job_id: str, *, conn_id: str) -> str:
+    """Return the command with which a person stops a job. It works wherever the connection does."""
+    return f"airflow ray stop {job_id} --conn-id {conn_id}"
+
+
 def read_connection(conn: Connection) -> RayConnection:
     """Return what the connection says.
 
@@ -56,6 +61,7 @@ def read_connection(conn: Connection) -> RayConnection:
         client_key=extra.text("client_key"),
         token_file=extra.text("token_file"),
         token_header=extra.text("token_header") or DEFAULT_TOKEN_HEADER,
+        stop_command=stop_command("{job_id}", conn_id=conn.conn_id),
     )
     dashboard_url = extra.text("dashboard_url") or address
     # Links are XComs, which everybody may read.

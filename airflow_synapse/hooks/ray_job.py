@@ -19,6 +19,7 @@ from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.version_compat import AirflowNotFoundException
 
 if TYPE_CHECKING:
+    from airflow_synapse.rayjobs.crossing import Interruption
     from airflow_synapse.rayjobs.executor import RayJobExecutor
     from airflow_synapse.rayjobs.job.outcome import Outcome
     from airflow_synapse.rayjobs.job.report_lines import JobReport
@@ -37,6 +38,8 @@ class RayJobHook(BaseHook):
     :param ray_conn_id: The connection, of type ``ray``.
     :param executor_options: More arguments for
         :class:`~airflow_synapse.rayjobs.executor.RayJobExecutor`, such as ``working_dir``.
+
+    :attr:`interruption` is what may end the hook's calls from elsewhere, such as a signal handler.
     """
 
     conn_name_attr = "ray_conn_id"
@@ -48,6 +51,7 @@ class RayJobHook(BaseHook):
         super().__init__()
         self.cluster_ref = ClusterRef(ray_conn_id)
         self._executor_options = executor_options
+        self.interruption: Interruption | None = None
 
     @classmethod
     def of(cls, cluster_ref: ClusterRef, **executor_options: Any) -> RayJobHook:
@@ -88,6 +92,7 @@ class RayJobHook(BaseHook):
         executor = RayJobExecutor.of_cluster(self.connection.cluster, **self._executor_options)
         executor.metrics = AirflowMetrics()
         executor.limits = watch_limits()
+        executor.interruption = self.interruption
         return executor
 
     def job_page(self, job_id: str) -> str:

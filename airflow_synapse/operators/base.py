@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_synapse import settings
 from airflow_synapse.durations import to_seconds
 from airflow_synapse.exceptions import (
-    ExecutionError,
-    RayAuthenticationError,
+    AirflowSynapseError,
     RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobFailedError,
-    RayJobNotFoundError,
     RayJobStoppedError,
     RayJobTimeoutError,
 )
@@ -43,10 +41,10 @@ from airflow_synapse.operators.attempts import (
     choose_attempt,
     task_try,
 )
-from airflow_synapse.operators.job_arguments import RayJobArguments
+from airflow_synapse.operators.ending.answerable import AnswerableOperator
+from airflow_synapse.operators.ending.followers import follow
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
-from airflow_synapse.rayjobs.job.failures import still_running
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
 from airflow_synapse.rayjobs.reporting import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
@@ -70,7 +68,7 @@ _DEFERRAL_SLACK = 60.0
 without calling us and leave the job running."""
 
 
-class RayJobOperator(OpenLineageFacets, RayJobArguments):
+class RayJobOperator(OpenLineageFacets, AnswerableOperator):
     """Submits one Ray job and, by default, waits for it. Subclasses say what the job runs.
 
     A job is submitted only once, even if a worker dies in between: its submission ID is derived from the
@@ -81,10 +79,6 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
     See :class:`~airflow_synapse.operators.job_arguments.RayJobArguments` for its arguments.
     """
 
-    _submitted_id: str | None = None
-    _submitted_by: RayJobHook | None = None
-    _is_killed = False
-
     @abstractmethod
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return what the job runs."""
@@ -92,19 +86,25 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
     @fails_for_good_where_a_retry_is_in_vain
     def execute(self, context: Context) -> Any:
         """Submit the job, or take over the job of an earlier try, and wait for it."""
-        try:
-            return self._run(context)
-        except AirflowTaskTimeout as exc:
-            raise self._timed_out(self._submitted_by, self._submitted_id) from exc
+        self._submitted_id = None
+        with self._interruptible(context):
+            try:
+                return self._run(context)
+            except AirflowTaskTimeout as exc:
+                raise self._timed_out(context["ti"], self._submitted_id) from exc
+            except KeyboardInterrupt:  # in a script or in `dag.test()`
+                self._stop(context["ti"], self._submitted_id)
+                raise
 
     def _run(self, context: Context) -> Any:
         limits = {name: to_seconds(getattr(self, name), name) for name in _LIMITS}
         self.job_page = ""
         hook = self._hook(**self._executor_options())
-        attempt = self._submit(context, hook)
         try:
+            attempt = self._submit(context, hook)
             context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
             context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
+            self._stay_unless_killed()
             if not self.wait_for_completion:
                 tell_assets(context, self.outlets, self._facts)
                 return attempt.job_id
@@ -117,7 +117,8 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         except RayJobTimeoutError:  # the job is stopped
             raise
         except Exception as exc:
-            self._leave_to_next_try(context, attempt.job_id, exc)
+            self._stay_unless_killed()
+            self._leave_to_next_try(context, self._submitted_id, exc)
             raise
         return self._complete(context, outcome)
 
@@ -129,50 +130,16 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         outcome = hook.watch(job_id, options=options, emit=show, logger=self.log)
         return replace(outcome, page=self.job_page)
 
-    def _timed_out(self, hook: RayJobHook | None, job_id: str | None) -> RayJobTimeoutError:
-        """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
-        hint = "If the job needs more time, raise execution_timeout."
-        cluster = hook.connection.cluster.address if hook is not None else None
-        if hook is None or job_id is None:
-            reason = "was not submitted within the task's execution_timeout"
-            return RayJobTimeoutError(job_id=job_id, cluster=cluster, reason=reason, hint=hint)
-        error = RayJobTimeoutError(
-            job_id=job_id,
-            cluster=cluster,
-            reason="did not end within the task's execution_timeout",
-            hint=hint,
-        )
-        is_stopped = hook.stop_and_tell(job_id, logger=self.log)
-        return error if is_stopped else still_running(error)
-
-    def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
-        """Leave a job that nobody watches any more to the next try, or stop it if there is no next try.
-
-        If the cluster was unreachable or refused us until now, this does not ask it again.
-        """
-        if job_id is None or isinstance(error, RayJobNotFoundError):
-            return
-        ti = context["ti"]
-        if ti.try_number <= ti.max_tries and self.reattach:
-            self.log.warning("Ray job %s keeps running. The next try will take it over.", job_id)
-        elif isinstance(error, (RayClusterUnreachableError, RayAuthenticationError)):
-            self.log.error(
-                "Ray job %s may still be running, and no try will take it over. If it is, stop it with `ray "
-                "job stop %s --address %s`.",
-                job_id,
-                job_id,
-                error.cluster,
-            )
-        else:
-            self._hook().stop_and_tell(job_id, logger=self.log)
-
     @fails_for_good_where_a_retry_is_in_vain
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Turn the end of the job into the end of the task.
 
         :param event: The event of :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger`.
         """
-        return self._complete(context, outcome_of(event))
+        outcome = outcome_of(event)
+        self._submitted_id = outcome.job_id or None
+        with self._interruptible(context):
+            return self._complete(context, outcome)
 
     def _complete(self, context: Context, outcome: Outcome) -> Any:
         self._facts = JobFacts.of_outcome(outcome)
@@ -183,7 +150,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         if self._facts is not None and self._facts.page is not None:
             self.log.info("The job's page in the Ray dashboard: %s", self._facts.page)
         if isinstance(error, RayJobStoppedError):
-            self._refuse_if_killed()
+            self._stay_unless_killed()
             raise AirflowFailException(str(error)) from error
         if isinstance(error, RayJobEntrypointError):
             skip_if_wanted(error, self.skip_on_exit_code)
@@ -198,19 +165,6 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         """Return what the task returns for a job that succeeded."""
         return (outcome.document or {}).get("result")
 
-    def on_kill(self) -> None:
-        """Stop the job, unless ``stop_on_kill`` is off.
-
-        Airflow calls this in a signal handler. If it interrupts the submission, the job is stopped right
-        after the submission, or it is not submitted at all.
-        """
-        self._is_killed = True
-        if self._submitted_id is None or self._submitted_by is None or not self.stop_on_kill:
-            return
-        # This hook already has its connection. Asking Airflow for it now would wait for the very request
-        # that the signal may have interrupted.
-        self._submitted_by.stop_and_tell(self._submitted_id, logger=self.log)
-
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
@@ -222,7 +176,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
             self._facts = JobFacts(job_id) if job_id is not None else None
             if isinstance(exc, TaskDeferralTimeout):
-                raise self._timed_out(self._hook(), job_id) from exc
+                raise self._timed_out(ti, job_id) from exc
             self._leave_to_next_try(context, job_id, exc)
             raise
 
@@ -230,6 +184,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         """Submit the job of this try, or find the one to take over."""
         this_try = task_try(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
+        self._submitted_by, self._ti = hook, context["ti"]
         prepared = self.prepare(
             executor,
             {
@@ -254,9 +209,10 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
                 self._stop_left_behind(executor, attempt.left_behind)
             if attempt.maybe_foreign is not None:
                 self.log.warning(MAYBE_FOREIGN, attempt.maybe_foreign.job_id, cluster)
-            self._refuse_if_killed()
-            self._submitted_by, self._submitted_id = hook, attempt.job_id
+            self._stay_unless_killed()
+            follow(attempt.job_id, cluster=cluster, follower=self)
             if attempt.found is not None:
+                self._submitted_id = attempt.job_id
                 self.log.info(
                     "Took over Ray job %s from an earlier try. It is %s.",
                     attempt.job_id,
@@ -267,12 +223,9 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
                 prepared = with_env_vars(prepared, context_vars(context, self))
                 if self.openlineage_inject_parent_job_info:
                     prepared = with_parent_run(prepared, context["ti"], logger=self.log)
-                executor.submit_prepared(prepared, attempt.job_id)
+                self._send(executor, prepared, attempt.job_id)
                 executor.metrics.count(SUBMISSIONS_NEW)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, self.cluster_ref)
-            if self._is_killed and self.stop_on_kill:
-                executor.stop_and_tell(attempt.job_id, logger=self.log)
-                self._refuse_if_killed()
         info = attempt.found or JobInfo(attempt.job_id, PENDING, metadata=prepared.spec.metadata)
         self.job_page = hook.job_page(attempt.job_id)
         self._facts = JobFacts.of(info, cluster=cluster, page=self.job_page)
@@ -282,13 +235,20 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
         """Whether a job that has SUCCEEDED left what the task needs of it."""
         return True
 
-    def _refuse_if_killed(self) -> None:
-        if self._is_killed:
-            raise ExecutionError(
-                job_id=self._submitted_id,
-                reason="was stopped or never started, because the task was killed",
-                hint="A retry will submit it again.",
-            )
+    def _send(self, executor: RayJobExecutor, prepared: PreparedJob, job_id: str) -> None:
+        """Submit the job, and answer for it from the moment at which it may exist."""
+
+        def answer_for_it() -> None:
+            self._submitted_id = job_id
+
+        try:
+            executor.submit_prepared(prepared, job_id, on_sent=answer_for_it)
+        except RayClusterUnreachableError:
+            raise
+        except AirflowSynapseError:  # the job was refused
+            self._submitted_id = None
+            raise
+        answer_for_it()
 
     def _stop_left_behind(self, executor: RayJobExecutor, job: JobInfo) -> None:
         self.log.warning(
@@ -310,6 +270,7 @@ class RayJobOperator(OpenLineageFacets, RayJobArguments):
             deadlines["execution_timeout"] = started + self.execution_timeout.total_seconds()
             left = deadlines["execution_timeout"] - time.time()
             timeout = timedelta(seconds=max(0.0, left) + _DEFERRAL_SLACK)
+        self._stay_unless_killed()
         self.defer(
             trigger=RayJobTrigger(
                 job_id,

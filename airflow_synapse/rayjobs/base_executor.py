@@ -245,16 +245,23 @@ class BaseRayExecutor(ClusterCalls, ABC):
         """
         return self._call(lambda api: stopping.stop(api, job_id))
 
-    def stop_and_tell(self, job_id: str, *, logger: Logger) -> bool:
+    def stop_and_tell(
+        self, job_id: str, *, logger: Logger, patience: float = stopping.PATIENCE
+    ) -> bool:
         """Stop the job, even through outages, and log the outcome instead of raising an error.
 
+        :param patience: Seconds of an outage after which the job is left behind.
         :return: Whether the job has certainly ended.
         """
 
         async def work() -> bool:
             async with self._watching() as watch:
                 return await stopping.stop_and_tell(
-                    watch.api, job_id, logger=logger, notice_after=_NOTICE_AFTER
+                    watch.api,
+                    job_id,
+                    logger=logger,
+                    notice_after=_NOTICE_AFTER,
+                    patience=patience,
                 )
 
         return self._cross(work)

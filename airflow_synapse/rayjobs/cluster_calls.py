@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from airflow_synapse.durations import to_interval
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalLog
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
-from airflow_synapse.rayjobs.crossing import Crossing
+from airflow_synapse.rayjobs.crossing import Crossing, Interruption
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog, outlast
 from airflow_synapse.rayjobs.reporting import NO_METRICS, Metrics
@@ -39,6 +39,9 @@ class ClusterCalls:
 
     pace: Pace = Pace()
     """How often a watch looks at its job."""
+
+    interruption: Interruption | None = None
+    """What may end calls from elsewhere. They then raise :class:`asyncio.CancelledError`."""
 
     def __init__(
         self, cluster: RayCluster, *, unreachable_timeout: float | timedelta | str = 0.0
@@ -112,7 +115,6 @@ class ClusterCalls:
 
     def _cross(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run async work from sync code. This is the only place where the two meet."""
-        if self._crossing is not None:
-            return self._crossing.call(work)
-        with Crossing() as crossing:
-            return crossing.call(work)
+        with ExitStack() as stack:
+            crossing = self._crossing or stack.enter_context(Crossing())
+            return crossing.call(work, self.interruption)

@@ -51,18 +51,29 @@ class Crossing:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the work returns. If an exception interrupts the wait, the work is cancelled.
+    def call(
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        interruption: Interruption | None = None,
+    ) -> T:
+        """Return what the work returns. If an exception comes to this thread, the work is cancelled.
 
+        Either way, the work has ended when this returns, so nothing goes on behind the caller's back.
+
+        :param interruption: What may cancel the work from elsewhere.
         :raises RuntimeError: if the crossing is closed, or is called from its own event loop.
+        :raises asyncio.CancelledError: if the interruption came.
         """
         if self._thread == _thread.get_ident():
             raise RuntimeError("the event loop of a crossing can't wait for itself")
         crossed = self.start(work)
         try:
+            if interruption is not None:
+                interruption.reach(crossed)
             return crossed.result()
         except BaseException:  # the work's own, or one that came to this thread
             crossed.cancel()
+            self._wait_until(lambda: crossed.has_ended)
             raise
 
     def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Crossed[T]:
@@ -97,10 +108,14 @@ class Crossing:
         """Wait without a timeout: SimpleQueue's goes wrong if a signal handler takes longer (python < 3.13)."""
         news: SimpleQueue[None] = SimpleQueue()
         self._waiting.append(news)
-        if not is_so():
-            news.get()
+        try:
+            while not is_so():
+                news.get()
+        finally:
+            self._waiting.remove(news)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Have everybody who waits look again. Called on the loop's thread."""
         for news in tuple(self._waiting):
             news.put(None)
 
@@ -116,14 +131,14 @@ class Crossing:
         self.is_over = self.is_closed = True
         for crossed in tuple(self.under_way):
             crossed.give_up()
-        self._tell()
+        self.tell()
 
     async def _live(self) -> None:
         """Run what is asked for until the crossing is closed."""
         closing = asyncio.Event()
         self._thread = _thread.get_ident()
         self._closing, self._loop = closing, asyncio.get_running_loop()
-        self._tell()
+        self.tell()
         if not self.is_closed:
             await closing.wait()
         for crossed in tuple(self.under_way):
@@ -155,6 +170,7 @@ class Crossed(Generic[T]):
         self._work = work
         self._task: asyncio.Task[T] | None = None
         self._is_cancelled = False
+        self.has_ended = False
         self._ends: SimpleQueue[asyncio.Task[T] | None] = SimpleQueue()
         crossing.under_way.add(self)
         with suppress(RuntimeError):  # the loop has just ended
@@ -183,13 +199,19 @@ class Crossed(Generic[T]):
 
     def give_up(self) -> None:
         """Let nobody wait for what never began."""
+        self.has_ended = True
         self._ends.put(None)
 
     def cancel_now(self) -> None:
         """Cancel the work, once: a second time would interrupt how it cleans up. Called on the loop."""
         if self._task is not None and not self._is_cancelled:
             self._is_cancelled = True
-            self._task.cancel()
+            self._cancel_until_it_ends(self._task)
+
+    def _cancel_until_it_ends(self, task: asyncio.Task[T]) -> None:
+        if not task.done():
+            task.cancel()
+            self._loop.call_later(_CANCELS_AGAIN_AFTER, self._cancel_until_it_ends, task)
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._work())
@@ -197,8 +219,33 @@ class Crossed(Generic[T]):
 
     def _end(self, task: asyncio.Task[T]) -> None:
         self._crossing.under_way.discard(self)
+        self.has_ended = True
         self._ends.put(task)
+        self._crossing.tell()
 
     def _tell_end_to(self, tell: Callable[[], object]) -> None:
         if self._task is not None:
             self._task.add_done_callback(lambda _: tell())
+
+
+class Interruption:
+    """Ends calls from elsewhere: the one under way, and each that comes after it.
+
+    :meth:`come` takes no lock, so a signal handler may call it, whatever it has interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._has_come = False
+        self._reached: Crossed[Any] | None = None
+
+    def come(self) -> None:
+        """Cancel what is under way. Calls that begin later are cancelled as they begin."""
+        self._has_come = True
+        if self._reached is not None:
+            self._reached.cancel()
+
+    def reach(self, crossed: Crossed[Any]) -> None:
+        """Have the interruption cancel this work, at once if it has come already."""
+        self._reached = crossed  # before the question, so that one of the two sees the other
+        if self._has_come:
+            crossed.cancel()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow_synapse.durations import to_seconds
-from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.exceptions import AirflowSynapseError, RayClusterUnreachableError
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -31,6 +32,8 @@ from airflow_synapse.rayjobs.packing.resources import Resources
 from airflow_synapse.rayjobs.reporting import UploadProgress
 
 __all__ = ["BaseRayExecutor", "RayJobExecutor"]
+
+log = logging.getLogger(__name__)
 
 
 class RayJobExecutor(BaseRayExecutor):
@@ -166,7 +169,8 @@ class RayJobExecutor(BaseRayExecutor):
         """Start an action as a job and return its submission ID at once.
 
         A second call with the same ``job_id`` starts nothing and returns the same ID. If an answer gets
-        lost, the job is looked up by its ID, so a job is never started twice.
+        lost, the job is looked up by its ID, so a job is never started twice. If Ctrl-C or another
+        exception from outside ends the call, nothing is sent after it, and a job that was sent is stopped.
 
         :param action_name: An action of the manifest, or an entrypoint ``package.module:attribute``.
         :param params: The action's keyword arguments, as JSON values.
@@ -182,7 +186,7 @@ class RayJobExecutor(BaseRayExecutor):
         :raises RayClusterUnreachableError: if it could not be found out whether the job was started.
         """
         job_id = _job_id(job_id)
-        return self.submit_prepared(self.prepare_action(action_name, params, **kwargs), job_id)
+        return self._submit_or_stop(self.prepare_action(action_name, params, **kwargs), job_id)
 
     def submit_entrypoint(
         self, entrypoint: str, *, job_id: str | None = None, **kwargs: Any
@@ -192,7 +196,7 @@ class RayJobExecutor(BaseRayExecutor):
         :param entrypoint: The command. It runs in ``working_dir``, if there is one.
         """
         job_id = _job_id(job_id)
-        return self.submit_prepared(self.prepare_entrypoint(entrypoint, **kwargs), job_id)
+        return self._submit_or_stop(self.prepare_entrypoint(entrypoint, **kwargs), job_id)
 
     def prepare_action(
         self, action_name: str, params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -225,14 +229,25 @@ class RayJobExecutor(BaseRayExecutor):
         request = JobRequest.of(self.resources, self.metadata, kwargs)
         return prepare_entrypoint(self.source, request, entrypoint)
 
-    def submit_prepared(self, job: PreparedJob, job_id: str) -> str:
-        """Start a prepared job once. See :meth:`submit`."""
-        check_new_job_id(job_id)
+    def submit_prepared(
+        self, job: PreparedJob, job_id: str, *, on_sent: Callable[[], object] = lambda: None
+    ) -> str:
+        """Start a prepared job once. See :meth:`submit`.
 
+        If an exception ends this call early, nothing is sent after it, and whoever catches it has to stop a
+        job that was sent.
+
+        :param on_sent: Called, on another thread, when the job is about to be sent. Until then it can't exist.
+        """
+        check_new_job_id(job_id)
         was_sent = False
 
-        async def send(api: JobsApi) -> str:
+        def sending() -> None:
             nonlocal was_sent
+            was_sent = True
+            on_sent()
+
+        async def send(api: JobsApi) -> str:
             try:
                 known = await api.find_info(job_id)
             except RayClusterUnreachableError as exc:
@@ -244,11 +259,22 @@ class RayJobExecutor(BaseRayExecutor):
                 return job_id
             for package in job.packages:
                 await submission.upload(api, package, on_progress=self.on_upload)
-            was_sent = True
-            await submission.submit(api, job.spec, job_id)
+            await submission.submit(api, job.spec, job_id, on_sent=sending)
             return job_id
 
         return self._call(send, is_bounded=False)
+
+    def _submit_or_stop(self, job: PreparedJob, job_id: str) -> str:
+        """Submit the job. If Ctrl-C or the like comes first, nobody learns its ID, so stop it."""
+        sent: list[str] = []
+        try:
+            return self.submit_prepared(job, job_id, on_sent=lambda: sent.append(job_id))
+        except AirflowSynapseError:
+            raise
+        except BaseException:
+            if sent:
+                self.stop_and_tell(job_id, logger=log, patience=self.cluster.request_timeout)
+            raise
 
 
 def _path(path: str | Path | None) -> str | None:

@@ -82,6 +82,8 @@ class RayCluster:
     :param token_file: The path of a file with the token, which is used instead of ``token``.
     :param token_header: The header that carries the token.
     :param source: Where the credentials come from, if they can be read again.
+    :param stop_command: The command with which a person stops a job there. ``{job_id}`` and ``{address}``
+        stand for what they say.
     """
 
     address: str
@@ -95,6 +97,7 @@ class RayCluster:
     token_file: str | None = None
     token_header: str = DEFAULT_TOKEN_HEADER
     source: CredentialSource | None = field(default=None, repr=False)
+    stop_command: str = field(default="ray job stop {job_id} --address {address}", compare=False)
 
     def __hash__(self) -> int:
         return hash(self.address)  # the mappings have no hash
@@ -119,6 +122,11 @@ class RayCluster:
             client_key=None,
             token_file=None,
         )
+
+    def how_to_stop(self, job_id: str) -> str:
+        """Return the command with which a person stops a job there."""
+        command = self.stop_command.replace("{address}", self.address)
+        return command.replace("{job_id}", job_id)
 
 
 @dataclass(frozen=True)

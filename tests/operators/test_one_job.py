@@ -23,7 +23,6 @@ from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.retry_policy import is_worth_a_retry
-from airflow_synapse.rayjobs import RayJobExecutor
 from airflow_synapse.rayjobs.reporting import REQUESTS, SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import TaskDeferralError, TaskDeferred
 from tests.operators.running import a_command, an_action, messages, run
@@ -212,30 +211,10 @@ def test_task_that_was_killed_before_it_submits(stub: StubDashboard, ti: TaskIns
     assert is_worth_a_retry(caught.value) is not False
 
 
-def test_task_that_is_killed_while_it_submits(
-    stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A job that gets through while the task is being killed is stopped, and a retry may follow."""
-    stub.script(runtime=NEVER)
-    operator = a_command()
-    submit = RayJobExecutor.submit_prepared
-
-    def submit_and_be_killed(*args: Any) -> str:
-        operator.on_kill()  # the signal comes here: the cluster does not know the job yet
-        return submit(*args)
-
-    monkeypatch.setattr(RayJobExecutor, "submit_prepared", submit_and_be_killed)
-
-    with pytest.raises(ExecutionError, match="the task was killed"):
-        run(operator, ti)
-
-    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
-
-
 def test_task_that_is_killed_while_it_talks_to_airflow(
     stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its job is stopped without asking Airflow, whose answer the interrupted code is waiting for."""
+    """The kill asks Airflow nothing, as the interrupted code waits for an answer; the job is stopped after it."""
     stub.script(runtime=NEVER)
     operator = a_command(wait_for_completion=False)
 
@@ -244,7 +223,8 @@ def test_task_that_is_killed_while_it_talks_to_airflow(
         operator.on_kill()
 
     monkeypatch.setattr(ti, "xcom_push", push_and_be_killed)
-    run(operator, ti)
+    with pytest.raises(ExecutionError, match="was stopped, because the task was killed"):
+        run(operator, ti)
 
     assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
 
@@ -318,7 +298,7 @@ def test_job_out_of_reach_in_the_last_try_is_named(caplog: pytest.LogCaptureFixt
     with pytest.raises(RayClusterUnreachableError):
         a_command().execute_complete({"ti": TaskInstance()}, event)  # type: ignore[typeddict-item]
 
-    assert any("ray job stop j --address http://ray:8265" in text for text in messages(caplog))
+    assert any("airflow ray stop j --conn-id ray_default" in text for text in messages(caplog))
 
 
 @pytest.mark.parametrize(("max_tries", "reattach", "status"), LEFT)

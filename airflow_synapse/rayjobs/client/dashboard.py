@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -216,9 +223,16 @@ class DashboardApi:
         async with session.request("POST", path, lane=self._lane, job_id=job_id) as response:
             return bool((await session.json_of(response)).get("stopped"))
 
-    async def post_job(self, spec: JobSpec, job_id: str, *, timeout: float | None = None) -> None:
+    async def post_job(
+        self,
+        spec: JobSpec,
+        job_id: str,
+        *,
+        timeout: float | None = None,
+        before_sending: Callable[[], object] = lambda: None,
+    ) -> None:
         """Send a job once."""
-        body = {
+        job = {
             "submission_id": job_id,
             "entrypoint": spec.entrypoint,
             "runtime_env": dict(spec.runtime_env),
@@ -229,8 +243,15 @@ class DashboardApi:
             },
             **spec.resources,
         }
+        body = json.dumps(job).encode()
         async with self._session.request(
-            "POST", SUBMISSIONS, lane=self._lane, job_id=job_id, timeout=timeout, json=body
+            "POST",
+            SUBMISSIONS,
+            lane=self._lane,
+            job_id=job_id,
+            timeout=timeout,
+            data=_Announced(body, before_sending),
+            headers={"Content-Length": str(len(body)), "Content-Type": "application/json"},
         ):
             pass
 
@@ -291,6 +312,18 @@ class DashboardApi:
     ) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes of a file from ``position`` on, served by the agent on the job's node."""
         return agents.read_range(self._session, info, filename, position, lane=self._lane)
+
+
+class _Announced:
+    """The body of a request. It says when it is about to be sent; without it, the head does nothing."""
+
+    def __init__(self, body: bytes, before_sending: Callable[[], object]) -> None:
+        self._body = body
+        self._before_sending = before_sending
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._before_sending()
+        yield self._body
 
 
 def _package_path(uri: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -101,9 +101,17 @@ class JobsApi(Protocol):
     async def request_stop(self, job_id: str) -> bool:
         """Ask the cluster to stop the job. True only means that the request came in time."""
 
-    async def post_job(self, spec: JobSpec, job_id: str, *, timeout: float | None = None) -> None:
+    async def post_job(
+        self,
+        spec: JobSpec,
+        job_id: str,
+        *,
+        timeout: float | None = None,
+        before_sending: Callable[[], object] = lambda: None,
+    ) -> None:
         """Send a job once. :func:`airflow_synapse.rayjobs.job.submission.submit` makes that safe.
 
+        :param before_sending: Called once the connection stands. If it raises an error, nothing is sent.
         :raises IdInUseError: if the submission ID is in use.
         :raises RayJobSubmissionError: if Ray refused the job.
         """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -14,6 +16,7 @@ from airflow_synapse.rayjobs.client.budget import Kind, Lane
 from airflow_synapse.rayjobs.client.credentials.access import Access
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.reporting import UploadProgress
+from airflow_synapse.rayjobs.threads import entered_in_thread
 
 _CHUNK = 256 * 1024
 
@@ -58,13 +61,19 @@ async def _send(
     session: Session, route: str, path: Path, *, lane: Lane, on_progress: UploadProgress | None
 ) -> None:
     size = (await asyncio.to_thread(path.stat)).st_size
-    progress = _Progress(size, on_progress)
-    upload = asyncio.ensure_future(_put(session, route, path, progress, lane))
+    async with entered_in_thread(lambda: path.open("rb")) as file:
+        progress = _Progress(file.fileno(), size, on_progress)
+        await _watched(session, _put(session, route, progress, lane), progress)
+
+
+async def _watched(session: Session, put: Coroutine[Any, Any, None], progress: _Progress) -> None:
+    """Upload as long as the cluster reads. However it ends, nothing is read or sent any more."""
+    upload = asyncio.ensure_future(put)
     try:
         while not upload.done():
-            seen = progress.chunks
+            seen = progress.chunks_taken
             await asyncio.wait({upload}, timeout=session.cluster.request_timeout)
-            if not upload.done() and progress.chunks == seen:
+            if not upload.done() and progress.chunks_taken == seen:
                 raise session.unreachable("it stopped reading during the upload of a package")
         await upload
     finally:
@@ -74,7 +83,7 @@ async def _send(
             await asyncio.wait({upload})
 
 
-async def _put(session: Session, route: str, path: Path, progress: _Progress, lane: Lane) -> None:
+async def _put(session: Session, route: str, progress: _Progress, lane: Lane) -> None:
     limit = session.cluster.request_timeout
     async with session.request(
         "PUT",
@@ -82,7 +91,7 @@ async def _put(session: Session, route: str, path: Path, progress: _Progress, la
         lane=lane,
         kind=Kind.STREAM,
         timeout=aiohttp.ClientTimeout(total=None, connect=limit, sock_read=limit),
-        data=lambda: progress.chunks_of(path),  # again, if the first was refused
+        data=progress.chunks,  # again, if the first was refused
         headers={
             "Content-Length": str(progress.size),
             "Content-Type": "application/octet-stream",
@@ -92,24 +101,20 @@ async def _put(session: Session, route: str, path: Path, progress: _Progress, la
 
 
 class _Progress:
-    """How far an upload is."""
+    """How far the upload of an open file is."""
 
-    def __init__(self, size: int, tell: UploadProgress | None) -> None:
+    def __init__(self, file: int, size: int, tell: UploadProgress | None) -> None:
         self.size = size
-        self.chunks = 0
-        self._sent = 0
+        self.chunks_taken = 0
+        self._file = file
         self._tell = tell
 
-    async def chunks_of(self, path: Path) -> AsyncIterator[bytes]:
-        """Yield a file's content, and count the bytes that were taken."""
-        self._sent = 0
-        with await asyncio.to_thread(path.open, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                yield chunk
-                self._add(len(chunk))
-
-    def _add(self, count: int) -> None:
-        self.chunks += 1
-        self._sent += count
-        if self._tell is not None:
-            self._tell(self._sent, self.size)
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the file's content, and count the bytes that were taken."""
+        sent = 0
+        while chunk := await asyncio.to_thread(os.pread, self._file, _CHUNK, sent):
+            yield chunk
+            self.chunks_taken += 1
+            sent += len(chunk)
+            if self._tell is not None:
+                self._tell(sent, self.size)

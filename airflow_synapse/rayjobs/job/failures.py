@@ -107,13 +107,16 @@ def not_ended(
     )
 
 
-def still_running(error: RayJobTimeoutError) -> RayJobTimeoutError:
-    """Return the error for a job that took too long and then could not be stopped."""
+def still_running(error: RayJobTimeoutError, *, stop_command: str) -> RayJobTimeoutError:
+    """Return the error for a job that took too long and then could not be stopped.
+
+    :param stop_command: The command with which a person stops it.
+    """
     return RayJobTimeoutError(
         job_id=error.job_id,
         cluster=error.cluster,
         status=error.status,
         reason=f"{error.reason}. It could not be stopped, so it may still be running",
-        hint=f"Stop it with `ray job stop {error.job_id} --address {error.cluster}`. {error.hint}",
+        hint=f"Stop it with `{stop_command}`. {error.hint}",
         last_lines=error.last_lines,
     )

@@ -42,7 +42,7 @@ async def stop_and_tell(
     :return: Whether the job has certainly ended.
     """
     cluster = api.cluster.address
-    by_hand = f"stop it with `ray job stop {job_id} --address {cluster}`"
+    by_hand = f"stop it with `{api.cluster.how_to_stop(job_id)}`"
     notice = asyncio.get_running_loop().call_later(
         notice_after,
         logger.error,
@@ -62,7 +62,8 @@ async def stop_and_tell(
     except RayJobNotFoundError:
         logger.info("The cluster does not know Ray job %s, so there was nothing to stop.", job_id)
     except AirflowSynapseError as exc:
-        logger.error("Ray job %s may still be running: %s", job_id, exc)  # noqa: TRY400  # the text says it all
+        advice = f"If it is, {by_hand}."
+        logger.error("Ray job %s may still be running: %s %s", job_id, exc, advice)  # noqa: TRY400  # the text says it all
         return False
     else:
         how = "was stopped" if was_running else "had already ended"
@@ -102,7 +103,7 @@ def _not_stopped(api: JobsApi, info: JobInfo) -> RayJobTimeoutError:
             "Until then it stays in the list of jobs and may still start."
         )
     else:
-        hint = "It keeps running. Stop it with `ray job stop`, or look at its supervisor's log."
+        hint = "It keeps running. Try again, or look at its supervisor's log."
     return RayJobTimeoutError(
         job_id=info.job_id,
         cluster=api.cluster.address,

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import ExitStack
-
-import aiohttp
+from collections.abc import Callable
+from contextlib import suppress
 
 from airflow_synapse.exceptions import (
     JobIdConflictError,
@@ -22,6 +21,7 @@ from airflow_synapse.rayjobs.models import JobInfo, JobSpec
 from airflow_synapse.rayjobs.packing.packages import Package
 from airflow_synapse.rayjobs.patience import Backoff
 from airflow_synapse.rayjobs.reporting import UploadProgress
+from airflow_synapse.rayjobs.threads import entered_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ _WORTH_WAITING_FOR = 1024 * 1024
 
 _LONGEST_PAUSE = 0.5
 """The longest pause before the last check whether another machine has sent a package, in seconds."""
+
+_LONGEST_FOLLOW_UP = 30.0
+"""Seconds that a cancelled submission waits for the answer to what it has sent, or looks for the job."""
 
 
 async def upload(
@@ -49,21 +52,27 @@ async def upload(
 
 
 async def _send(api: JobsApi, package: Package, on_progress: UploadProgress | None) -> None:
-    stack = ExitStack()
-    try:
-        path = await asyncio.to_thread(stack.enter_context, package.zipped())
+    async with entered_in_thread(package.zipped) as path:
         log.info("Uploading %s, %s bytes before it was zipped.", package.name, f"{package.size:,}")
         await api.upload_package(package.uri, path, on_progress=on_progress)
-    finally:
-        await asyncio.to_thread(stack.close)
 
 
-async def submit(api: JobsApi, spec: JobSpec, job_id: str) -> bool:
+async def submit(
+    api: JobsApi,
+    spec: JobSpec,
+    job_id: str,
+    *,
+    on_sent: Callable[[], object] = lambda: None,
+) -> bool:
     """Start the job, unless it was started before. Ends within the request timeout.
 
     Ray refuses a second job with the same submission ID. So if an answer gets lost, the job is looked up
     by its ID, and it is sent again only if the cluster does not know it.
 
+    After a cancellation, nothing is sent. What was sent before is followed up for at most 30 s, until the
+    job is there or Ray has refused it. Only then does the cancellation pass.
+
+    :param on_sent: Called when the request is about to be sent, so from then on the job may exist.
     :return: True if this call started the job, False if it was there already.
     :raises JobIdConflictError: if another job has the submission ID.
     :raises RayJobSubmissionError: if Ray refused the job.
@@ -71,15 +80,18 @@ async def submit(api: JobsApi, spec: JobSpec, job_id: str) -> bool:
         Calling again with the same ID is safe.
     """
     check_new_job_id(job_id)
-    submission = _Submission(api, spec, job_id)
-    while True:
-        try:
-            return await submission.send()
-        except RayClusterUnreachableError as lost:
-            if submission.was_never_sent(lost):
-                raise api.unreachable(lost.reason) from lost
-            if await submission.look_up(lost):
-                return True
+    submission = _Submission(api, spec, job_id, on_sent)
+    working = asyncio.ensure_future(submission.run())
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        submission.cancel(working)
+        while not working.done():  # who cancels again can't hurry Ray
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({working})
+        if not working.cancelled():
+            working.exception()  # retrieved, because the caller looks for the job itself
+        raise
 
 
 def refuse_other(api: JobsApi, info: JobInfo, spec: JobSpec) -> None:
@@ -99,32 +111,60 @@ def refuse_other(api: JobsApi, info: JobInfo, spec: JobSpec) -> None:
 class _Submission:
     """The steps of one submission."""
 
-    def __init__(self, api: JobsApi, spec: JobSpec, job_id: str) -> None:
+    def __init__(
+        self, api: JobsApi, spec: JobSpec, job_id: str, on_sent: Callable[[], object]
+    ) -> None:
         self._api = api
         self._spec = spec
         self._job_id = job_id
+        self._on_sent = on_sent
         self._deadline = time.monotonic() + api.cluster.request_timeout
         self._backoff = Backoff(first=0.2, cap=2.0)
-        self._may_have_arrived = False
+        self._is_sent = False
+        self._is_cancelled = False
 
-    async def send(self) -> bool:
+    async def run(self) -> bool:
+        is_again = False
+        while True:
+            try:
+                return await self._send(is_again=is_again)
+            except RayClusterUnreachableError as lost:
+                if not self._is_sent:
+                    raise self._api.unreachable(lost.reason) from lost
+                if await self._look_up(lost):
+                    return True
+                is_again = True
+
+    def cancel(self, working: asyncio.Future[bool]) -> None:
+        """Send nothing any more, but find out what became of what was sent."""
+        self._is_cancelled = True
+        self._deadline = time.monotonic() + _LONGEST_FOLLOW_UP
+        if not self._is_sent:
+            working.cancel()
+
+    async def _send(self, *, is_again: bool) -> bool:
         timeout = remaining(self._deadline)
         try:
-            await self._api.post_job(self._spec, self._job_id, timeout=timeout)
+            await self._api.post_job(
+                self._spec, self._job_id, timeout=timeout, before_sending=self._before_sending
+            )
         except IdInUseError:
             info = await self._api.get_info(self._job_id, timeout=remaining(self._deadline))
             refuse_other(self._api, info, self._spec)
-            return self._may_have_arrived
+            return is_again
         return True
 
-    def was_never_sent(self, lost: RayClusterUnreachableError) -> bool:
-        if not self._may_have_arrived and isinstance(lost.__cause__, aiohttp.ClientConnectorError):
-            return True
-        self._may_have_arrived = True
-        return False
+    def _before_sending(self) -> None:
+        if self._is_cancelled:
+            raise self._api.unreachable("the submission was cancelled")
+        self._is_sent = True
+        self._on_sent()
 
-    async def look_up(self, lost: RayClusterUnreachableError) -> bool:
-        """Return whether the job is there after all, as soon as the cluster can say."""
+    async def _look_up(self, lost: RayClusterUnreachableError) -> bool:
+        """Return whether the job is there after all, as soon as the cluster can say.
+
+        After a cancellation, "not yet" is no answer: the request may still be on its way.
+        """
         while True:
             pause = self._backoff.next_pause(lost.retry_after)
             await asyncio.sleep(min(pause, remaining(self._deadline)))
@@ -137,7 +177,9 @@ class _Submission:
                 continue
             if info is not None:
                 refuse_other(self._api, info, self._spec)
-            return info is not None
+                return True
+            if not self._is_cancelled:
+                return False
 
 
 def remaining(deadline: float) -> float:

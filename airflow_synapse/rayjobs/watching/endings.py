@@ -35,7 +35,8 @@ async def watch_to_end(
     except RayJobTimeoutError as exc:
         job_id = watcher.job_id
         if not await stop_and_tell(watch.api, job_id, logger=logger, notice_after=notice_after):
-            raise still_running(exc) from exc
+            by_hand = watch.api.cluster.how_to_stop(job_id)
+            raise still_running(exc, stop_command=by_hand) from exc
         raise
     return Outcome(
         job_id=watcher.job_id,
