@@ -156,6 +156,14 @@ ARGS_LOGS = (
     ),
 )
 
+ARGS_REPORT = (
+    Arg(
+        ("--artifact",),
+        help="Write the bytes of this artifact to standard output instead",
+        metavar="NAME",
+    ),
+)
+
 ARGS_CHECK = (
     Arg(
         ("--job-timeout",),
@@ -209,6 +217,19 @@ def get_ray_cli_commands() -> list[CLICommand]:
                     "Print a job's log",
                     (ARG_JOB_ID, *ARGS_LOGS),
                     "Print a job's log unchanged. Everything else goes to standard error.",
+                ),
+                _command(
+                    "results.result",
+                    "Print what a job's action returned",
+                    (ARG_JOB_ID,),
+                    "Print what the job's action returned, as JSON.",
+                ),
+                _command(
+                    "results.report",
+                    "Show what a job has reported: progress, metrics, artifacts and messages",
+                    (ARG_JOB_ID, *ARGS_REPORT, ARG_OUTPUT),
+                    "Show the last value of everything that a job has reported, while it runs and after. With "
+                    "-o json, show all values.",
                 ),
                 _command(
                     "jobs.stop",

@@ -52,6 +52,8 @@ def test_commands_are_there(airflow_cli) -> None:
         "list",
         "status",
         "logs",
+        "result",
+        "report",
         "stop",
         "check",
     ]

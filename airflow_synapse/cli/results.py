@@ -1,0 +1,79 @@
+"""``airflow ray result`` and ``report``: what a job's action returned, and what it reported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow_synapse.cli import exits
+from airflow_synapse.cli.cluster import executor_of
+from airflow_synapse.cli.exits import command, tell
+from airflow_synapse.cli.tables import FOR_PEOPLE, print_one, print_rows
+from airflow_synapse.rayjobs.job.report_lines import JobReport
+
+
+@command
+def result(args: Namespace) -> int:
+    """Print what a job's action returned, as JSON."""
+    value = executor_of(args).get_result(args.job_id)
+    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201  # what was asked for
+    return exits.OK
+
+
+@command
+def report(args: Namespace) -> int:
+    """Print what a job has reported, or one of its artifacts."""
+    executor = executor_of(args)
+    if args.artifact is not None:
+        sys.stdout.buffer.write(executor.get_artifact(args.job_id, args.artifact))
+        sys.stdout.buffer.flush()
+        return exits.OK
+    found = executor.get_report(args.job_id)
+    if args.output not in FOR_PEOPLE:
+        print_one(_everything(found), args.output)
+    elif rows := _rows(found):
+        print_rows(rows, args.output)
+    else:
+        tell(f"Ray job {args.job_id} has reported nothing.")
+    return exits.OK
+
+
+def _everything(found: JobReport) -> dict[str, Any]:
+    return {
+        "progress": {
+            step: {"done": progress.done, "total": progress.total}
+            for step, progress in found.progress.items()
+        },
+        "metrics": {name: [list(pair) for pair in pairs] for name, pairs in found.metrics.items()},
+        "artifacts": [
+            {"name": file.name, "media_type": file.media_type, "size": file.size}
+            for file in found.artifacts
+        ],
+        "messages": [
+            {"time": message.time, "level": message.level, "text": message.text}
+            for message in found.messages
+        ],
+    }
+
+
+def _rows(found: JobReport) -> list[dict[str, Any]]:
+    """Return the last of everything, one fact a row."""
+    facts: list[tuple[str, str, str]] = []
+    for step, progress in found.progress.items():
+        total = "" if progress.total is None else f" of {progress.total:g}"
+        facts.append(("progress", step, f"{progress.done:g}{total}"))
+    for name, pairs in found.metrics.items():
+        step_number, value = pairs[-1]
+        facts.append(("metric", name, f"{value:g} in step {step_number}"))
+    for file in found.artifacts:
+        facts.append(("artifact", file.name, f"{file.media_type}, {file.size:,} bytes"))
+    for message in found.messages:
+        facts.append((message.level, _moment(message.time), message.text))
+    return [{"what": what, "name": name, "value": value} for what, name, value in facts]
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
