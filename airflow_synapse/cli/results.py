@@ -12,7 +12,7 @@ from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import executor_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, print_one, print_rows
-from airflow_synapse.rayjobs.job.report_lines import JobReport
+from airflow_synapse.rayjobs.job.report_lines import JobReport, Progress
 
 
 @command
@@ -61,18 +61,22 @@ def _everything(found: JobReport) -> dict[str, Any]:
 
 def _rows(found: JobReport) -> list[dict[str, Any]]:
     """Return the last of everything, one fact a row."""
-    facts: list[tuple[str, str, str]] = []
-    for step, progress in found.progress.items():
-        total = "" if progress.total is None else f" of {progress.total:g}"
-        facts.append(("progress", step, f"{progress.done:g}{total}"))
-    for name, pairs in found.metrics.items():
-        step_number, value = pairs[-1]
-        facts.append(("metric", name, f"{value:g} in step {step_number}"))
-    for file in found.artifacts:
-        facts.append(("artifact", file.name, f"{file.media_type}, {file.size:,} bytes"))
-    for message in found.messages:
-        facts.append((message.level, _moment(message.time), message.text))
+    facts = [("progress", step, _fraction(done)) for step, done in found.progress.items()]
+    facts += [
+        ("metric", name, f"{pairs[-1][1]:g} in step {pairs[-1][0]}")
+        for name, pairs in found.metrics.items()
+    ]
+    facts += [
+        ("artifact", file.name, f"{file.media_type}, {file.size:,} bytes")
+        for file in found.artifacts
+    ]
+    facts += [(message.level, _moment(message.time), message.text) for message in found.messages]
     return [{"what": what, "name": name, "value": value} for what, name, value in facts]
+
+
+def _fraction(progress: Progress) -> str:
+    total = "" if progress.total is None else f" of {progress.total:g}"
+    return f"{progress.done:g}{total}"
 
 
 def _moment(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property
@@ -123,7 +123,7 @@ class RayJobHook(BaseHook):
 
     def submit(
         self,
-        action_name: str,
+        action_name: str | Callable[..., Any],
         params: Mapping[str, Any] | None = None,
         *,
         job_id: str | None = None,
@@ -158,9 +158,9 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.stream_logs`."""
         return self.get_conn().stream_logs(job_id, **kwargs)
 
-    def get_result(self, job_id: str) -> Any:
+    def get_result(self, job_id: str, timeout: float | timedelta | str | None = None) -> Any:
         """See :meth:`.BaseRayExecutor.get_result`."""
-        return self.get_conn().get_result(job_id)
+        return self.get_conn().get_result(job_id, timeout)
 
     def get_report(self, job_id: str) -> JobReport:
         """See :meth:`.BaseRayExecutor.get_report`."""
@@ -178,9 +178,14 @@ class RayJobHook(BaseHook):
         """See :meth:`.BaseRayExecutor.stop_and_tell`."""
         return self.get_conn().stop_and_tell(job_id, logger=logger)
 
-    def wait(self, job_id: str, timeout_seconds: float | timedelta | str = 300) -> str:
+    def wait(
+        self,
+        job_id: str,
+        timeout_seconds: float | timedelta | str = 300,
+        poll_interval: float | timedelta | str = 2.0,
+    ) -> str:
         """See :meth:`.BaseRayExecutor.wait`."""
-        return self.get_conn().wait(job_id, timeout_seconds)
+        return self.get_conn().wait(job_id, timeout_seconds, poll_interval)
 
     def watch(self, job_id: str, *, options: WatchOptions, emit: Emit, logger: Logger) -> Outcome:
         """See :meth:`.BaseRayExecutor.watch`."""

@@ -1,8 +1,12 @@
-"""Parses entrypoints."""
+"""Parses entrypoints, and finds those of classes and functions."""
 
 from __future__ import annotations
 
+import inspect
 import keyword
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from airflow_synapse.exceptions import PluginManifestError
 
@@ -30,6 +34,28 @@ def parse_entrypoint(text: object, *, path: str = "entrypoint", key: str = "") -
             hint=_HINT.format(key or "it"),
         )
     return f"{module}:{attribute}"
+
+
+def entrypoint_of(target: Callable[..., Any], folder: Path) -> str:
+    """Return the entrypoint of a class or function whose module lies in a folder.
+
+    The module is named by its file, because it may be the main script here, or have been imported from
+    another folder.
+
+    :raises PluginManifestError: if it has no file in the folder, or only a function's locals know it.
+    """
+    name = getattr(target, "__qualname__", repr(target))
+    try:
+        file = Path(inspect.getfile(target)).resolve()
+        module = file.relative_to(folder.resolve()).with_suffix("")
+    except (TypeError, ValueError) as exc:
+        raise PluginManifestError(
+            path=str(folder),
+            reason=f"it does not contain the module of {name}",
+            hint="Give the working_dir that the class was imported from, or an action's name.",
+        ) from exc
+    parts = module.parts[:-1] if module.name == "__init__" else module.parts
+    return parse_entrypoint(f"{'.'.join(parts)}:{name}", path=str(file))
 
 
 _HINT = "Write {} as package.module:attribute, e.g. plugin.train:run."

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -29,7 +29,7 @@ from airflow_synapse.rayjobs.job.reports import read_artifact, read_report
 from airflow_synapse.rayjobs.logs.reading import read_last_lines, read_log
 from airflow_synapse.rayjobs.models import JobInfo
 from airflow_synapse.rayjobs.reporting import Emit, Logger
-from airflow_synapse.rayjobs.streaming import stream
+from airflow_synapse.rayjobs.streaming import astream, stream
 from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
@@ -68,7 +68,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
     @abstractmethod
     def submit(
         self,
-        action_name: str,
+        action_name: str | Callable[..., Any],
         params: Mapping[str, Any] | None = None,
         *,
         job_id: str | None = None,
@@ -166,13 +166,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
         :raises RayJobNotFoundError: if the cluster does not know the job.
         :raises RayClusterUnreachableError: if the cluster gives no usable answer for too long.
         """
-        options = WatchOptions(
-            poll_interval=_WAIT_POLL_INTERVAL,
-            log_position=log_position,
-            unreachable_timeout=to_interval(
-                unreachable_timeout, "unreachable_timeout", default=self.unreachable_timeout
-            ),
-        )
+        options = self._follow_options(log_position, unreachable_timeout)
         with ExitStack() as stack:
             crossing = self._crossing or stack.enter_context(Crossing())
             return (
@@ -184,14 +178,48 @@ class BaseRayExecutor(ClusterCalls, ABC):
                 )
             )
 
-    def get_result(self, job_id: str) -> Any:
+    async def stream_logs_async(
+        self,
+        job_id: str,
+        *,
+        log_position: int = 0,
+        unreachable_timeout: float | timedelta | str | None = None,
+    ) -> AsyncGenerator[str, None]:
+        """Yield lines as :meth:`stream_logs` does, on the caller's event loop. Raises the same."""
+        options = self._follow_options(log_position, unreachable_timeout)
+        lines = astream(
+            lambda emit, has_room: self._watch(
+                job_id, options, emit, logger=log, reader_has_room=has_room
+            )
+        )
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
+
+    def _follow_options(
+        self, log_position: int, unreachable_timeout: float | timedelta | str | None
+    ) -> WatchOptions:
+        return WatchOptions(
+            poll_interval=_WAIT_POLL_INTERVAL,
+            log_position=log_position,
+            unreachable_timeout=to_interval(
+                unreachable_timeout, "unreachable_timeout", default=self.unreachable_timeout
+            ),
+        )
+
+    def get_result(self, job_id: str, timeout: float | timedelta | str | None = None) -> Any:
         """Return what the job's action returned.
 
+        :param timeout: How long to wait for the job's end: seconds, a timedelta or an ISO 8601 duration. By
+            default, the job must have ended.
         :raises RayJobFailedError: if the job FAILED.
         :raises RayJobStoppedError: if it was STOPPED.
         :raises ExecutionError: if it has no result, because it still runs or runs no plugin action, or
             because the result is gone.
+        :raises RayJobTimeoutError: if it did not end within the timeout.
         """
+        if timeout is not None:
+            self.wait(job_id, timeout)
         return self._call(lambda api: results.get_result(api, job_id), is_bounded=False)
 
     def get_report(self, job_id: str) -> JobReport:
@@ -266,11 +294,17 @@ class BaseRayExecutor(ClusterCalls, ABC):
 
         return self._cross(work)
 
-    def wait(self, job_id: str, timeout_seconds: float | timedelta | str = _LONGEST_WAIT) -> str:
+    def wait(
+        self,
+        job_id: str,
+        timeout_seconds: float | timedelta | str = _LONGEST_WAIT,
+        poll_interval: float | timedelta | str = _WAIT_POLL_INTERVAL,
+    ) -> str:
         """Wait for the job to end and return its status, SUCCEEDED.
 
         :param timeout_seconds: How long to wait: seconds, a timedelta or an ISO 8601 duration. After that, the
             job keeps running.
+        :param poll_interval: The longest time between two status requests, in the same forms.
         :raises RayJobFailedError: if it FAILED.
         :raises RayJobStoppedError: if it was STOPPED.
         :raises RayJobTimeoutError: if time ran out.
@@ -281,7 +315,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
             self.cluster, request_timeout=min(self.cluster.request_timeout, seconds)
         )
         options = WatchOptions(
-            poll_interval=_WAIT_POLL_INTERVAL,
+            poll_interval=to_interval(poll_interval, "poll_interval", default=_WAIT_POLL_INTERVAL),
             stream_logs=False,
             unreachable_timeout=seconds,
             deadlines={"timeout_seconds": time.time() + seconds},

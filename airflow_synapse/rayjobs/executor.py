@@ -160,7 +160,7 @@ class RayJobExecutor(BaseRayExecutor):
 
     def submit(
         self,
-        action_name: str,
+        action_name: str | Callable[..., Any],
         params: Mapping[str, Any] | None = None,
         *,
         job_id: str | None = None,
@@ -172,7 +172,8 @@ class RayJobExecutor(BaseRayExecutor):
         lost, the job is looked up by its ID, so a job is never started twice. If Ctrl-C or another
         exception from outside ends the call, nothing is sent after it, and a job that was sent is stopped.
 
-        :param action_name: An action of the manifest, or an entrypoint ``package.module:attribute``.
+        :param action_name: An action of the manifest, an entrypoint ``package.module:attribute``, or the class
+            or function itself, whose module must lie in ``working_dir``.
         :param params: The action's keyword arguments, as JSON values.
         :param job_id: The submission ID. If there is none, this generates one.
         :param kwargs: Ray's arguments for this submission: ``entrypoint_num_cpus``,
@@ -199,7 +200,10 @@ class RayJobExecutor(BaseRayExecutor):
         return self._submit_or_stop(self.prepare_entrypoint(entrypoint, **kwargs), job_id)
 
     def prepare_action(
-        self, action_name: str, params: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        action_name: str | Callable[..., Any],
+        params: Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> PreparedJob:
         """Return an action as a job to send, so that bad input is found before anything is sent."""
         request = JobRequest.of(self.resources, self.metadata, kwargs)

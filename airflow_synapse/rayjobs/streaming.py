@@ -1,8 +1,10 @@
-"""Hands the lines of a watch to a reader in another thread, one by one and as fast as it reads them."""
+"""Hands the lines of a watch to a reader, one by one and as fast as it reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
@@ -36,6 +38,35 @@ def stream(
         while (batch := batches.get()) is not None:
             yield from batch
         return watching.result()
+
+
+async def astream(
+    watch: Callable[[Emit, HasRoom], Coroutine[Any, Any, Outcome]],
+) -> AsyncGenerator[str, None]:
+    """Yield the lines of a watch on the same event loop. Closing the generator cancels the watch."""
+    batches: deque[Sequence[str]] = deque()
+    has_news = asyncio.Event()
+
+    def put(batch: Sequence[str]) -> None:
+        batches.append(batch)
+        has_news.set()
+
+    watching = asyncio.create_task(watch(put, lambda: len(batches) < _MAX_BATCHES))
+    watching.add_done_callback(lambda _: has_news.set())
+    try:
+        has_ended = False
+        while not has_ended:
+            await has_news.wait()
+            has_news.clear()
+            has_ended = watching.done()
+            while batches:
+                for line in batches.popleft():
+                    yield line
+        await watching
+    finally:
+        while not watching.done():
+            watching.cancel()  # more than once: before Python 3.12 libraries may swallow a cancellation
+            await asyncio.wait({watching}, timeout=0.5)
 
 
 class _Batches:

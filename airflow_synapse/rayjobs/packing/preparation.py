@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,6 +17,7 @@ from airflow_synapse.plugin.action import (
     find_action,
     readable_runtime_env,
 )
+from airflow_synapse.plugin.entrypoints import entrypoint_of
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import (
     MANIFEST_NAME,
@@ -103,11 +104,12 @@ class PreparedJob:
 def prepare_action(
     source: PluginSource,
     request: JobRequest,
-    action_name: str,
+    action_name: str | Callable[..., Any],
     params: Mapping[str, Any] | None,
 ) -> PreparedJob:
     """Return an action of a plugin as a job.
 
+    :param action_name: Its name, an entrypoint, or the class or function that it runs.
     :raises PluginManifestError: if the plugin's folder can't be used.
     :raises ActionNotFoundError: if it has no such action.
     :raises ActionParamsError: if the params can't be sent or break the action's schema.
@@ -115,6 +117,8 @@ def prepare_action(
     """
     manifest = None if _archive(source) else load_manifest(_folder(source))
     plugin = manifest.name if manifest else str(source.working_dir)
+    if not isinstance(action_name, str):
+        action_name = _name_of(action_name, _folder(source), manifest)
     action = find_action(manifest, action_name, plugin=plugin)
     params_json = encode_params(params, action_name=action.name)
     check_params(params, action.params_schema, action.name)
@@ -131,6 +135,13 @@ def prepare_action(
         call={"action": action.entrypoint, "params": _sorted(params_json)},
         metadata={ACTION_KEY: action.name, PLUGIN_KEY: f"{plugin}{version}"},
     )
+
+
+def _name_of(target: Callable[..., Any], folder: Path, manifest: PluginManifest | None) -> str:
+    """Return the name of the manifest's action that runs it, or else its entrypoint."""
+    entrypoint = entrypoint_of(target, folder)
+    actions = manifest.actions.values() if manifest else ()
+    return next((one.name for one in actions if one.entrypoint == entrypoint), entrypoint)
 
 
 def prepare_function(
