@@ -33,7 +33,6 @@ from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.template_values import to_text, to_texts
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets, with_parent_run
-from airflow_synapse.operators.arguments import deadlines_of
 from airflow_synapse.operators.attempts import (
     MAYBE_FOREIGN,
     Attempt,
@@ -45,6 +44,15 @@ from airflow_synapse.operators.ending.answerable import AnswerableOperator
 from airflow_synapse.operators.ending.followers import follow
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
+from airflow_synapse.operators.waiting import (
+    GAVE_UP,
+    deadlines_of,
+    refuse_if_too_late,
+    submitted_at,
+    waited_for_seconds,
+    waited_metadata,
+    waits_again,
+)
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
 from airflow_synapse.rayjobs.reporting import SUBMISSIONS_ADOPTED, SUBMISSIONS_NEW
 from airflow_synapse.version_compat import (
@@ -86,41 +94,67 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
     @fails_for_good_where_a_retry_is_in_vain
     def execute(self, context: Context) -> Any:
         """Submit the job, or take over the job of an earlier try, and wait for it."""
+        return self._run_and_answer(context)
+
+    def _run_and_answer(self, context: Context, after: Outcome | None = None) -> Any:
         self._submitted_id = None
         with self._interruptible(context):
             try:
-                return self._run(context)
+                return self._run(context, after)
             except AirflowTaskTimeout as exc:
                 raise self._timed_out(context["ti"], self._submitted_id) from exc
             except KeyboardInterrupt:  # in a script or in `dag.test()`
                 self._stop(context["ti"], self._submitted_id)
                 raise
 
-    def _run(self, context: Context) -> Any:
+    def _run(self, context: Context, after: Outcome | None = None) -> Any:
+        """Submit a job and wait for it, and again while Ray gives up on jobs that wait.
+
+        :param after: How the job ended in whose place another is to wait.
+        """
         limits = {name: to_seconds(getattr(self, name), name) for name in _LIMITS}
         self.job_page = ""
         hook = self._hook(**self._executor_options())
-        try:
-            attempt = self._submit(context, hook)
-            context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
-            context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
-            self._stay_unless_killed()
-            if not self.wait_for_completion:
-                tell_assets(context, self.outlets, self._facts)
+        while True:
+            try:
+                if after is not None:
+                    refuse_if_too_late(after, deadlines_of(limits, submitted_at(None, after)))
+                attempt = self._submit(context, hook, after)
+                deadlines = deadlines_of(limits, submitted_at(attempt.found, after))
+                outcome = self._wait(context, hook, attempt, deadlines)
+            except RayJobTimeoutError:  # the job is stopped
+                raise
+            except Exception as exc:
+                self._stay_unless_killed()
+                self._leave_to_next_try(context, self._submitted_id, exc)
+                raise
+            if outcome is None:
                 return attempt.job_id
-            deadlines = deadlines_of(limits, attempt.found)
-            has_ended = attempt.found is not None and attempt.found.is_terminal
-            if self.deferrable and not has_ended:
-                return self._defer(context, attempt.job_id, deadlines)
-            options = self._watch_options(deadlines)
-            outcome = self._watch(hook, attempt.job_id, options)
-        except RayJobTimeoutError:  # the job is stopped
-            raise
-        except Exception as exc:
-            self._stay_unless_killed()
-            self._leave_to_next_try(context, self._submitted_id, exc)
-            raise
-        return self._complete(context, outcome)
+            if not self._waits_again(outcome):
+                return self._complete(context, outcome)
+            after, self._submitted_id = outcome, None
+
+    def _wait(
+        self, context: Context, hook: RayJobHook, attempt: Attempt, deadlines: dict[str, float]
+    ) -> Outcome | None:
+        """Return how the job ended, None if the task does not wait for it."""
+        context["ti"].xcom_push(key=JOB_ID_KEY, value=attempt.job_id)
+        context["ti"].xcom_push(key=JOB_PAGE_KEY, value=self.job_page)
+        self._stay_unless_killed()
+        if not self.wait_for_completion:
+            tell_assets(context, self.outlets, self._facts)
+            return None
+        has_ended = attempt.found is not None and attempt.found.is_terminal
+        if self.deferrable and not has_ended:
+            self._defer(context, attempt.job_id, deadlines)
+        return self._watch(hook, attempt.job_id, self._watch_options(deadlines))
+
+    def _waits_again(self, outcome: Outcome) -> bool:
+        if not waits_again(outcome) or outcome.info is None or outcome.waited_for is None:
+            return False
+        seconds = waited_for_seconds(outcome.info)
+        self.log.warning(GAVE_UP, outcome.job_id, outcome.waited_for.text, seconds)
+        return True
 
     def _watch(self, hook: RayJobHook, job_id: str, options: WatchOptions) -> Outcome:
         def show(lines: Sequence[str]) -> None:
@@ -137,6 +171,8 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         :param event: The event of :class:`~airflow_synapse.triggers.ray_job.RayJobTrigger`.
         """
         outcome = outcome_of(event)
+        if self._waits_again(outcome):
+            return self._run_and_answer(context, outcome)
         self._submitted_id = outcome.job_id or None
         with self._interruptible(context):
             return self._complete(context, outcome)
@@ -180,8 +216,11 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             self._leave_to_next_try(context, job_id, exc)
             raise
 
-    def _submit(self, context: Context, hook: RayJobHook) -> Attempt:
-        """Submit the job of this try, or find the one to take over."""
+    def _submit(self, context: Context, hook: RayJobHook, after: Outcome | None) -> Attempt:
+        """Submit the job of this try, or find the one to take over.
+
+        :param after: How the job ended in whose place this one is to wait.
+        """
         this_try = task_try(context, retries=self.retries or 0, deployment=settings.deployment())
         executor = hook.get_conn()
         self._submitted_by, self._ti = hook, context["ti"]
@@ -191,6 +230,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
                 **(to_texts(self.metadata) or {}),
                 **this_try.metadata(),
                 **wait_metadata(waits=self.wait_for_completion, stop_on_kill=self.stop_on_kill),
+                **waited_metadata(after),
             },
         )
         cluster, given = executor.cluster.address, to_text(self.job_id)

@@ -22,8 +22,8 @@ from airflow_synapse.hooks.template_values import (
     to_value,
 )
 from airflow_synapse.links.ray_job import RayJobLink
-from airflow_synapse.operators.arguments import plain_path
 from airflow_synapse.operators.hidden_templates import HiddenTemplates
+from airflow_synapse.operators.plain_values import plain_path
 from airflow_synapse.version_compat import conf
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Unwraps Airflow's proxies and lazy values, so that JSON can represent them."""
+"""Unwraps paths, and Airflow's proxies and lazy values, so that JSON can represent them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,11 @@ def plain(value: Any) -> Any:
     nested too deeply. An error can then name that place.
     """
     return _plain(value, {}, 0)
+
+
+def plain_path(value: Any) -> Any:
+    """Return a path as text, and anything else unchanged: text, None, or the XCom of an upstream task."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _plain(value: Any, known: _Known, depth: int) -> Any:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,6 +89,7 @@ class StubDashboard(StubServer):
         self.open_log_requests = 0
         self.most_log_requests = 0
         self._scripts: dict[str | None, JobScript] = {None: JobScript()}
+        self._next_scripts: deque[JobScript] = deque()
 
     # What a test tells it
 
@@ -97,6 +99,10 @@ class StubDashboard(StubServer):
         Takes the fields of :class:`JobScript`.
         """
         self._scripts[job_id] = JobScript(**fields)
+
+    def script_next(self, *scripts: JobScript) -> None:
+        """Say how the next jobs that are submitted will go, in this order."""
+        self._next_scripts.extend(scripts)
 
     def add_job(self, job_id: str, entrypoint: str = "true", **fields: Any) -> StubJob:
         """Have a job that somebody else submitted. Takes the fields of :class:`JobScript`."""
@@ -164,6 +170,8 @@ class StubDashboard(StubServer):
                 500, f"Traceback (most recent call last):\nOSError: {log_name!r}\n.\n"
             )
         script = self._scripts.get(job_id, self._scripts[None])
+        if self._next_scripts:
+            script = self._next_scripts.popleft()
         if missing := self._missing_package(body.get("runtime_env") or {}):
             script = runtime_env_failure(f"OSError: Failed to download … {missing} from the GCS")
         self._start_job(job_id, body, script)

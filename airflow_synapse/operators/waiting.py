@@ -1,0 +1,75 @@
+"""Says how long a job may wait and run, and goes on waiting where Ray gave up on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from airflow_synapse.exceptions import RayJobTimeoutError
+from airflow_synapse.rayjobs.job import start_limit
+from airflow_synapse.rayjobs.job.outcome import Outcome
+from airflow_synapse.rayjobs.models import PENDING, JobInfo
+
+GAVE_UP = (
+    "Ray gave up on Ray job %s, because nothing had started it in time. It %s. That is Ray's own limit "
+    "(RAY_JOB_START_TIMEOUT_SECONDS), so the job is submitted again under another ID. It has waited for %.0f s "
+    "in all."
+)
+"""What to log about a job that is submitted again: its ID, why it waited, and for how long."""
+
+
+def deadlines_of(limits: Mapping[str, float | None], since: float) -> dict[str, float]:
+    """Return the moments at which a job's limits pass.
+
+    :param limits: Seconds, keyed by the name of the user's limit. None means no limit.
+    :param since: When the job was submitted, in seconds since the epoch.
+    """
+    return {name: since + limit for name, limit in limits.items() if limit is not None}
+
+
+def waits_again(outcome: Outcome) -> bool:
+    """Whether another job is to wait in place of the one that ended so."""
+    info = outcome.info
+    return info is not None and start_limit.is_worth_submitting_again(info, outcome.waited_for)
+
+
+def waited_for_seconds(ended: JobInfo) -> float:
+    """Return for how long a job has waited that Ray gave up on, and those before it in whose place it was."""
+    since = start_limit.waiting_since(ended)
+    return max(0.0, (ended.end_time or 0) / 1000 - since) if since is not None else 0.0
+
+
+def waited_metadata(after: Outcome | None) -> dict[str, str]:
+    """Return what the job in place of an earlier one says about the wait so far."""
+    if after is None or after.info is None:
+        return {}
+    return start_limit.metadata_after(after.info, after.waited_for)
+
+
+def submitted_at(found: JobInfo | None, after: Outcome | None) -> float:
+    """Return when the wait for a job began, by this machine's clock as far as it can be known.
+
+    :param found: The job, if it was submitted before now.
+    :param after: How the job ended in whose place it was submitted now.
+    """
+    if after is not None and after.info is not None:
+        return time.time() - waited_for_seconds(after.info)
+    since = start_limit.waiting_since(found) if found is not None else None
+    return time.time() if since is None else since
+
+
+def refuse_if_too_late(after: Outcome, deadlines: Mapping[str, float]) -> None:
+    """Check that the user's limits leave time for another job.
+
+    :raises RayJobTimeoutError: if they don't. It names the limit.
+    """
+    passed = [name for name, deadline in deadlines.items() if deadline <= time.time()]
+    if passed:
+        reason = after.waited_for
+        raise RayJobTimeoutError(
+            job_id=after.job_id,
+            cluster=after.cluster,
+            status=PENDING,
+            reason=f"was still {PENDING} at the end of its {passed[0]}, when Ray gave up on it",
+            hint=f"It {reason.text}." if reason is not None else "",
+        )
