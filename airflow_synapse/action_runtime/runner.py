@@ -88,7 +88,7 @@ class _Job:
     def _run_action(self, call: Call) -> Any:
         target = load_target(call)
         if is_synapse_action(target):
-            return run_synapse_action(target, call, self.place.job_id)
+            return run_synapse_action(target, call, self.place.job_id, self.reports.context)
         if asks_for_job(target, call):
             call = replace(call, params={**call.params, JOB_PARAMETER: self.reports.context})
         return call_function(target, call)

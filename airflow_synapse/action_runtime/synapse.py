@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .call import Call, RefusedCallError
+from .reports.context import JobContext
+from .reports.synapse_loggers import report_what_it_logs
 
 SMALL_PARAMS = 32_000
 """Params of up to this many characters are passed in the environment, as synapse-sdk does."""
@@ -25,8 +27,11 @@ def is_synapse_action(target: Any) -> bool:
     return isinstance(target, type) and isinstance(base, type) and issubclass(target, base)
 
 
-def run_synapse_action(action: Any, call: Call, job_id: Optional[str]) -> Any:
-    """Run it as ``python -m synapse_sdk.plugins.entrypoint`` would, but without printing the result."""
+def run_synapse_action(action: Any, call: Call, job_id: Optional[str], job: JobContext) -> Any:
+    """Run it as ``python -m synapse_sdk.plugins.entrypoint`` would, but without printing the result.
+
+    :param job: Where what its logger is told is reported, too.
+    """
     if "." in call.attribute:
         raise RefusedCallError(
             f"the entrypoint {call.entrypoint!r} names a class inside another, but synapse-sdk "
@@ -35,6 +40,7 @@ def run_synapse_action(action: Any, call: Call, job_id: Optional[str]) -> Any:
     entrypoint: Any = importlib.import_module("synapse_sdk.plugins.entrypoint")
     if hasattr(entrypoint, "_output_result"):
         entrypoint._output_result = lambda _result: None  # noqa: SLF001  # our channel is a file
+    _let_loggers_report(entrypoint, job)
     os.environ["SYNAPSE_ACTION_ENTRYPOINT"] = f"{call.module}.{call.attribute}"
     if job_id:
         os.environ["SYNAPSE_JOB_ID"] = job_id
@@ -47,6 +53,14 @@ def run_synapse_action(action: Any, call: Call, job_id: Optional[str]) -> Any:
                     f"the params of action {call.action!r} don't fit {call.entrypoint}: {exc}"
                 ) from exc
             raise
+
+
+def _let_loggers_report(entrypoint: Any, job: JobContext) -> None:
+    create: Any = getattr(entrypoint, "_create_logger", None)
+    if create is not None:
+        entrypoint._create_logger = lambda *args, **given: report_what_it_logs(  # noqa: SLF001  # it has no hook
+            create(*args, **given), job
+        )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.rayjobs import Progress, RayJobExecutor
 from local_services.ray_head import RayHead
 
 pytest.importorskip("synapse_sdk", reason="needs Python 3.12 and synapse-sdk: tox -e synapse-sdk")
@@ -21,10 +21,16 @@ actions:
   greet:
     entrypoint: plugin.greet.GreetAction
     method: job
+  report:
+    entrypoint: plugin.greet.ReportingAction
+    method: job
 """
 
 ACTION = """
+import pickle
+
 from pydantic import BaseModel
+from synapse_sdk.loggers import ConsoleLogger
 from synapse_sdk.plugins.action import BaseAction
 
 
@@ -36,6 +42,21 @@ class GreetParams(BaseModel):
 class GreetAction(BaseAction[GreetParams]):
     def execute(self):
         return {"greeting": f"Hello {self.params.name}! " * self.params.times}
+
+
+class ReportingAction(BaseAction[GreetParams]):
+    def execute(self):
+        with open("picture.png", "wb") as file:
+            file.write(b"picture")
+        logger = pickle.loads(pickle.dumps(self.ctx.logger))
+        self.ctx.set_progress(1, 3, "train")
+        self.ctx.set_progress(2, 3, "train")
+        self.ctx.set_metrics({"loss": 0.5, "note": "not a number"}, "train")
+        self.log_metric("val", "loss", 0.25, accuracy=1)
+        self.log_visualization("val", "a/b", 0, "picture.png")
+        self.ctx.logger.info("half of it")
+        self.ctx.logger.log_message("all of it")
+        return {"pickled": type(logger) is ConsoleLogger, "is": isinstance(self.ctx.logger, ConsoleLogger)}
 """
 
 
@@ -57,6 +78,28 @@ def test_base_action_runs_with_its_params(executor: RayJobExecutor) -> None:
 
     assert executor.get_result(job_id) == {"greeting": "Hello Ray! Hello Ray! "}
     assert "__SYNAPSE_RESULT_START__" not in executor.get_logs(job_id)
+
+
+def test_what_its_logger_is_told_is_reported(executor: RayJobExecutor) -> None:
+    """From an unchanged plugin, and its logger still prints and pickles as before."""
+    job_id = executor.submit("report", {"name": "Ray"})
+
+    executor.wait(job_id)
+
+    report = executor.get_report(job_id)
+    assert executor.get_result(job_id) == {"pickled": True, "is": True}
+    assert report.progress == {"train": Progress(2, 3)}
+    assert report.metrics == {
+        "train/loss": [(0, 0.5)],
+        "val/loss": [(0, 0.25)],
+        "val/accuracy": [(0, 1)],
+    }
+    assert executor.get_artifact(job_id, "val-a_b-0.png") == b"picture"
+    assert [(message.level, message.text) for message in report.messages] == [
+        ("info", "half of it"),
+        ("info", "all of it"),
+    ]
+    assert "half of it" in executor.get_logs(job_id)
 
 
 def test_params_that_its_model_refuses_end_with_code_2(executor: RayJobExecutor) -> None:
