@@ -27,6 +27,7 @@ from .call import (
 from .copies.keeping import LONGEST_TEXT, find_head
 from .job_log import JobLog, drop_broken_output, flush_output
 from .log_folder import JobPlace, find_place
+from .logging_default import show_info
 from .ray_job import leave_own_package_out
 from .reports.job_reports import JobReports
 from .reports.surroundings import read_surroundings
@@ -71,6 +72,7 @@ class _Job:
 
     def run(self) -> int:
         leave_own_package_out(os.environ)
+        show_info()
         _put_plugin_first()
         try:
             value = self._run_action(read_call())

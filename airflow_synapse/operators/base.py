@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from airflow_synapse.handover.xcom_keys import (
     LOG_POSITION_KEY,
     log_position,
 )
+from airflow_synapse.hooks.job_lines import show_lines
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.hooks.template_values import to_text, to_texts
 from airflow_synapse.lineage.asset_events import tell_assets
@@ -157,11 +158,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         return True
 
     def _watch(self, hook: RayJobHook, job_id: str, options: WatchOptions) -> Outcome:
-        def show(lines: Sequence[str]) -> None:
-            for line in lines:
-                self.log.info(line)  # a line of the job, not a format
-
-        outcome = hook.watch(job_id, options=options, emit=show, logger=self.log)
+        outcome = hook.watch(job_id, options=options, emit=show_lines, logger=self.log)
         return replace(outcome, page=self.job_page)
 
     @fails_for_good_where_a_retry_is_in_vain

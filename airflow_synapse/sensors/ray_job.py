@@ -24,6 +24,7 @@ from airflow_synapse.handover.xcom_keys import (
 )
 from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
+from airflow_synapse.hooks.job_lines import show_lines
 from airflow_synapse.hooks.template_values import to_required_text
 from airflow_synapse.lineage.asset_events import tell_assets
 from airflow_synapse.lineage.openlineage import OpenLineageFacets
@@ -240,12 +241,8 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
             raise AirflowSensorTimeout(limit) from exc
 
     def _show_new_lines(self, executor: RayJobExecutor, info: JobInfo) -> None:
-        def show(lines: Sequence[str]) -> None:
-            for line in lines:
-                self.log.info(line)  # a line of the job, not a format
-
         self._log_position = executor.read_new_lines(
-            info, position=self._log_position, emit=show, logger=self.log
+            info, position=self._log_position, emit=show_lines, logger=self.log
         )
 
     def _fail(self, error: AirflowSynapseError) -> NoReturn:

@@ -13,6 +13,7 @@ from airflow_synapse.collecting.collector import look_after
 from airflow_synapse.handover.airflow_values import is_safe
 from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
+from airflow_synapse.hooks.job_lines import show_lines
 from airflow_synapse.hooks.limits import watch_limits
 from airflow_synapse.hooks.metrics import AirflowMetrics
 from airflow_synapse.rayjobs.job.outcome import Outcome
@@ -64,8 +65,7 @@ async def _watch(
     logger: Any,
 ) -> Outcome:
     def show(lines: Sequence[str]) -> None:
-        for line in lines:
-            logger.info(line)  # a line of the job, not a format
+        show_lines(lines)
         checkpoint.note(watcher.log_position)  # noqa: F821  # it is deleted below, once nobody calls this
 
     watcher = JobWatcher(
