@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 JOB_ID_KEY = "job_id"
 """The submission ID of the task's job."""
 
@@ -18,3 +20,15 @@ def log_position(job_id: str, position: int = 0) -> dict[str, str | int]:
     A task keeps it once before it defers, because Airflow's triggerer logs an error for a missing XCom.
     """
     return {"job_id": job_id, "position": position}
+
+
+def handed_back(job_id: str) -> dict[str, str | int | bool]:
+    """Return the value to keep under :data:`LOG_POSITION_KEY` if a trigger leaves its job to the worker."""
+    return {**log_position(job_id), "is_handed_back": True}
+
+
+def is_handed_back(value: Any, job_id: str) -> bool:
+    """Return whether a value under :data:`LOG_POSITION_KEY` says that a trigger left the job to the worker."""
+    if not isinstance(value, dict) or value.get("job_id") != job_id:
+        return False
+    return value.get("is_handed_back") is True

@@ -21,13 +21,13 @@ from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, JOB_PAGE_KEY
 from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.template_values import to_required_text, to_text
-from airflow_synapse.rayjobs.job.outcome import Outcome
+from airflow_synapse.rayjobs.job.outcome import TIMEOUT, Outcome
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.garbage import FREEZER
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
-from airflow_synapse.triggers.task_state import still_waits_for
+from airflow_synapse.triggers.task_state import hand_back, is_wanted
 from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
 
@@ -49,13 +49,14 @@ class KillPace:
 
     :param longest_stay: The longest time that :meth:`RayJobTrigger.on_kill` takes.
     :param tries_to_ask: How often to ask Airflow whether the task still waits.
-    :param ask_timeout: The longest time for each of these tries.
+    :param ask_timeout: The longest time for each of these tries. The first question that a triggerer asks
+        can take 20 s.
     :param pause_before_asking_again: The pause between two of them.
     """
 
     longest_stay: float = 10.0
     tries_to_ask: int = 3
-    ask_timeout: float = 5.0
+    ask_timeout: float = 30.0
     pause_before_asking_again: float = 1.0
 
 
@@ -183,8 +184,17 @@ class RayJobTrigger(BaseTrigger):
                 self.log.exception("Watching Ray job %s failed.", self.job_id)
             cluster = connection.cluster.address if connection else None
             outcome = Outcome.of_failure(exc, job_id=self.job_id, cluster=cluster)
+            await self._hand_back(outcome)
         page = connection.job_page(self.job_id) if connection is not None else None
         return replace(outcome, page=page)
+
+    async def _hand_back(self, outcome: Outcome) -> None:
+        """Have no late kill stop a job that the worker is about to leave to the next try."""
+        if self.task_instance is None or not self.stop_on_kill or outcome.status == TIMEOUT:
+            return
+        with suppress(Exception):  # the event matters more
+            handing_back = hand_back(self.task_instance, self.job_id)
+            await asyncio.wait_for(handing_back, self.kill_pace.ask_timeout)
 
     async def _tell_page(self, connection: RayConnection) -> None:
         """Keep the XComs that a worker would have kept before it deferred the task."""
@@ -244,30 +254,27 @@ class RayJobTrigger(BaseTrigger):
                 await asyncio.wait({work}, timeout=left)
 
     async def _kill(self) -> None:
-        await self._stop_unless_waited_for()
+        await self._stop_unless_wanted()
         await log_channel.wait_until_read(self.kill_pace.longest_stay)
 
-    async def _stop_unless_waited_for(self) -> None:
-        """Stop the job unless the task still waits for it.
+    async def _stop_unless_wanted(self) -> None:
+        """Stop the job unless the task still wants it.
 
-        The task still waits if the triggers of a slow triggerer are moved to another one
-        (apache/airflow#73454) and, before Airflow 3.3, if the triggerer is shut down. Then the job must
-        keep running.
+        It does if the triggers of a slow triggerer are moved to another one (apache/airflow#73454), if a
+        later try has taken the job over and, before Airflow 3.3, if the triggerer is shut down.
         """
         try:
-            is_waited_for = await self._is_waited_for()
+            is_job_wanted = await self._is_wanted()
         except Exception as exc:  # noqa: BLE001  # whatever it is, if in doubt the job keeps running
             self.log.warning(
-                "Airflow could not say whether the task still waits for Ray job %s, so the job was "
-                "left running: %r",
+                "Airflow could not say whether the task still wants Ray job %s, so the job was left "
+                "running: %r",
                 self.job_id,
                 exc,
             )
             return
-        if is_waited_for:
-            self.log.info(
-                "The task still waits for Ray job %s, so the job keeps running.", self.job_id
-            )
+        if is_job_wanted:
+            self.log.info("The task still wants Ray job %s, so the job keeps running.", self.job_id)
             return
         try:
             await _load_http()
@@ -278,7 +285,7 @@ class RayJobTrigger(BaseTrigger):
         except Exception:
             self.log.exception("Ray job %s may still run, because stopping it failed.", self.job_id)
 
-    async def _is_waited_for(self) -> bool:
+    async def _is_wanted(self) -> bool:
         """Ask Airflow, and ask again if it can't say."""
         for _ in range(self.kill_pace.tries_to_ask - 1):
             try:
@@ -289,7 +296,7 @@ class RayJobTrigger(BaseTrigger):
         return await asyncio.wait_for(self._ask(), self.kill_pace.ask_timeout)
 
     async def _ask(self) -> bool:
-        return await still_waits_for(self.task_instance, self.job_id)
+        return await is_wanted(self.task_instance, self.job_id)
 
 
 async def _load_http() -> None:

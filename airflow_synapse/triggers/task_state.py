@@ -1,4 +1,4 @@
-"""Asks Airflow, from inside the triggerer, whether a task instance still waits for its job.
+"""Asks Airflow, from inside the triggerer, whether anybody still wants the job of a task instance.
 
 It makes only asynchronous calls, because the SDK's synchronous ones raise inside ``on_kill``.
 """
@@ -7,44 +7,57 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
-from airflow_synapse.triggers.xcoms import get_xcom
+from airflow_synapse.handover.task_states import (
+    DEFERRED,
+    OVER,
+    RUNNING,
+    UP_FOR_RETRY,
+    question_about,
+    state_in,
+)
+from airflow_synapse.handover.xcom_keys import (
+    JOB_ID_KEY,
+    LOG_POSITION_KEY,
+    handed_back,
+    is_handed_back,
+)
+from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
 
-_DEFERRED = "deferred"
 
+async def is_wanted(task_instance: Any, job_id: str) -> bool:
+    """Return whether the task instance, in its current try, still wants this very job.
 
-async def still_waits_for(task_instance: Any, job_id: str) -> bool:
-    """Return whether the task instance is deferred and waits for this very job.
+    It may be in any state, because a kill may come late: this trigger may be of a try that has ended, or
+    another triggerer may have taken it over.
 
-    A cleared task may already be deferred again and wait for its next job. Each try keeps the ID of its
-    job in an XCom, which tells the two cases apart.
+    - deferred or running: it wants the job, unless it has told that it has another one. A try that has just
+      begun has not told yet, but it stops a job that it does not want.
+    - up_for_retry: its next try takes the job over.
+    - waiting to be scheduled: a user has cleared it, unless a trigger has handed the job back.
 
     :param task_instance: What the triggerer put into ``trigger.task_instance``. None for a trigger
         that runs outside Airflow, which no task waits for.
     """
-    if task_instance is None or await _state(task_instance) != _DEFERRED:
+    if task_instance is None:
         return False
-    current = await get_xcom(task_instance, JOB_ID_KEY)
-    return current in (None, job_id)
+    state = await _state(task_instance)
+    if state in OVER:
+        return False
+    if state in (DEFERRED, RUNNING):
+        return await get_xcom(task_instance, JOB_ID_KEY) in (None, job_id)
+    if state == UP_FOR_RETRY:
+        return True
+    return is_handed_back(await get_xcom(task_instance, LOG_POSITION_KEY), job_id)
+
+
+async def hand_back(task_instance: Any, job_id: str) -> None:
+    """Note that a worker decides about the job, before it is sent an event that does not tell of its end."""
+    await set_xcom(task_instance, LOG_POSITION_KEY, handed_back(job_id))
 
 
 async def _state(task_instance: Any) -> str | None:
-    """Return the task instance's state in its current try, None if it has none or was deleted."""
-    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+    from airflow.sdk.execution_time.comms import GetTaskStates
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    is_mapped = task_instance.map_index is not None and task_instance.map_index >= 0
-    answer = await SUPERVISOR_COMMS.asend(
-        GetTaskStates(
-            dag_id=task_instance.dag_id,
-            task_ids=[task_instance.task_id],
-            run_ids=[task_instance.run_id],
-            map_index=task_instance.map_index if is_mapped else None,
-        )
-    )
-    if not isinstance(answer, TaskStatesResult):
-        raise TypeError(f"Airflow was asked for task states, but answered {answer!r}")
-    states = answer.task_states.get(task_instance.run_id, {})
-    suffix = f"_{task_instance.map_index}" if is_mapped else ""
-    state: str | None = states.get(f"{task_instance.task_id}{suffix}")
-    return state
+    answer = await SUPERVISOR_COMMS.asend(GetTaskStates(**question_about(task_instance)))
+    return state_in(answer, task_instance)

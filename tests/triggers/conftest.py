@@ -15,7 +15,7 @@ from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogge
 from airflow_synapse.hooks import job_lines
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
-from airflow_synapse.triggers.task_state import still_waits_for
+from airflow_synapse.triggers.task_state import is_wanted
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.triggers.watching import connect, forget_channel
@@ -43,8 +43,8 @@ async def stub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StubDashboard]:
 
 @pytest.fixture
 def waits() -> Iterator[Any]:
-    """What Airflow says about the task: by default that it no longer waits for the job."""
-    with patch.object(ray_job, "still_waits_for", create_autospec(still_waits_for)) as waits:
+    """What Airflow says about the task: by default that it no longer wants the job."""
+    with patch.object(ray_job, "is_wanted", create_autospec(is_wanted)) as waits:
         waits.return_value = False
         yield waits
 

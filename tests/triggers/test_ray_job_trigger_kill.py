@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import KillPace, RayJobTrigger
+from airflow_synapse.triggers.task_state import hand_back
 from tests.support import stub_dashboard as routes
-from tests.support.faults import Delay
+from tests.support.faults import Answer, Delay
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 from tests.triggers.watching import connect, events_of, messages
@@ -140,7 +142,7 @@ async def test_kill_leaves_the_job_of_a_task_that_still_waits(
 
     waits.assert_awaited_once_with(trigger.task_instance, "j")
     assert stub.count(routes.STOP) == 0
-    assert "The task still waits for Ray job j, so the job keeps running." in messages(caplog)
+    assert "The task still wants Ray job j, so the job keeps running." in messages(caplog)
 
 
 async def test_kill_after_the_event_does_nothing(stub: StubDashboard, waits: Any) -> None:
@@ -154,6 +156,22 @@ async def test_kill_after_the_event_does_nothing(stub: StubDashboard, waits: Any
 
     assert stub.count(routes.STOP) == 0
     waits.assert_not_called()
+
+
+async def test_watch_that_broke_hands_the_job_back(
+    stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the worker hears that nobody saw the end, so that no late kill stops what it leaves alone."""
+    handed_back = create_autospec(hand_back)
+    monkeypatch.setattr(ray_job, "hand_back", handed_back)
+    stub.inject(Answer(status=503), times=None)
+    trigger = RayJobTrigger("j", stream_logs=False, unreachable_timeout=0)
+    trigger.task_instance = SimpleNamespace(task_id="task", task=None)
+
+    (event,) = await events_of(trigger)
+
+    assert event["status"] == "UNREACHABLE"
+    handed_back.assert_awaited_once_with(trigger.task_instance, "j")
 
 
 @pytest.mark.parametrize(
