@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
 from local_services.guardian import forget_command, watch_command, watch_folder
 from local_services.kubernetes.certificates import write_certificates
 from local_services.kubernetes.cluster_api import ClusterApi, ClusterApiError
@@ -177,7 +175,7 @@ class KubernetesRig:
     def _install_kuberay(self, programs: Programs) -> None:
         names = []
         for path in programs.crds:
-            definition = yaml.safe_load(path.read_text())
+            definition = json.loads(path.read_text())
             names.append(definition["metadata"]["name"])
             self.api.create(_CRDS, definition)
         for name in names:
