@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +12,13 @@ import pytest
 
 from local_services.kubernetes.requirements import missing
 from local_services.kubernetes.rig import KubernetesRig
-from tests.kubernetes.long_watches import Watched, follow_through_cuts
-from tests.kubernetes.ray_clusters import KubeRayCluster
+from tests.kubernetes.long_watches import (
+    Watched,
+    follow_through_cuts,
+    follow_with_short_tokens,
+)
+from tests.kubernetes.ray_clusters import NAMESPACE_PATH, USER, KubeRayCluster
+from tests.kubernetes.rights import VERBS, grant
 
 PLUGIN_ACTIONS = '''
 import time
@@ -65,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"flaky: {report.nodeid} failed and was run once more")
 
 
-BESIDE = {"log_of_minutes"}
+BESIDE = {"log_of_minutes", "watches_with_short_tokens"}
 """Fixtures that start something of minutes, which tests at the very end wait for."""
 
 
@@ -88,6 +94,29 @@ def beside() -> Iterator[ThreadPoolExecutor]:
 def log_of_minutes(cluster: KubeRayCluster, beside: ThreadPoolExecutor) -> Future[Watched]:
     """The watch of a log of five minutes, over connections that are cut now and then."""
     return beside.submit(follow_through_cuts, cluster, seconds=300)
+
+
+@pytest.fixture(scope="session")
+def watches_with_short_tokens(
+    cluster: KubeRayCluster,
+    user: str,
+    beside: ThreadPoolExecutor,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Future[Watched]]:
+    """Watches of jobs of three minutes with tokens of 30 seconds, by where the tokens come from."""
+    start = functools.partial(
+        beside.submit, follow_with_short_tokens, cluster, seconds=180, life=30.0
+    )
+    file = tmp_path_factory.mktemp("token") / "token"
+    return {"file": start(file=file), "callable": start(file=None)}
+
+
+@pytest.fixture(scope="session")
+def user(rig: KubernetesRig) -> str:
+    """The name of a ServiceAccount that may reach Ray clusters, and nothing else."""
+    rig.api.create(f"{NAMESPACE_PATH}/serviceaccounts", {"metadata": {"name": USER}})
+    grant(rig, USER, {"services/proxy": VERBS, "pods/proxy": ["get"]})
+    return USER
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,11 @@ from airflow_synapse.rayjobs import RayJobExecutor
 from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
 
 CLUSTERS = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+NAMESPACE_PATH = f"/api/v1/namespaces/{NAMESPACE}"
+PODS = f"{NAMESPACE_PATH}/pods"
+
+USER = "airflow"
+"""The ServiceAccount of somebody who may reach clusters, as the fixture ``user`` makes it."""
 
 AGENT_PORT = 52365
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import uuid
 from collections import Counter
 from concurrent.futures import Future
-from typing import Any
 
+import airflow.sdk.execution_time.cache  # noqa: F401  # else Airflow imports it in the event loop
 import pytest
 
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from tests.kubernetes.long_watches import Watched
 from tests.kubernetes.ray_clusters import KubeRayCluster
+from tests.triggers.watching import connect, events_of
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(200)
 
 TASKS = 10
 LINES = 60
@@ -26,13 +26,8 @@ LINES = 60
 @pytest.fixture
 def connected(cluster: KubeRayCluster, monkeypatch: pytest.MonkeyPatch) -> KubeRayCluster:
     """The cluster, with the connection ``ray_default`` leading to it through the API server."""
-    connection = {
-        "conn_type": "ray",
-        "host": cluster.address,
-        "password": cluster.rig.certificates.token("admin"),
-        "extra": {"verify": str(cluster.ca)},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_RAY_DEFAULT", json.dumps(connection))
+    token = cluster.rig.certificates.token("admin")
+    connect(monkeypatch, cluster.address, password=token, extra={"verify": str(cluster.ca)})
     return cluster
 
 
@@ -49,22 +44,18 @@ async def test_api_server_restarts_while_ten_tasks_wait(
             command = f"for i in $(seq {LINES}); do echo {job_id} line $i; sleep 0.25; done"
             await asyncio.to_thread(executor.submit_entrypoint, command, job_id=job_id)
 
-    waiting = [asyncio.create_task(_event_of(RayJobTrigger(job_id))) for job_id in job_ids]
+    waiting = [asyncio.create_task(events_of(RayJobTrigger(job_id))) for job_id in job_ids]
     while not all(f"{job_id} line 1" in caplog.messages for job_id in job_ids):
+        assert not any(task.done() for task in waiting)
         await asyncio.sleep(0.1)
     await asyncio.to_thread(connected.rig.restart_api_server)
-    events = await asyncio.gather(*waiting)
+    events = [event for (event,) in await asyncio.gather(*waiting)]
 
     assert {event["job_id"]: event["status"] for event in events} == dict.fromkeys(
         job_ids, "SUCCEEDED"
     )
     told = Counter(filter(re.compile(r"restart-\w+ line \d+").fullmatch, caplog.messages))
     assert told == {f"{job_id} line {n}": 1 for job_id in job_ids for n in range(1, LINES + 1)}
-
-
-async def _event_of(trigger: RayJobTrigger) -> dict[str, Any]:
-    (event,) = [event.payload async for event in trigger.run()]
-    return dict(event)
 
 
 def test_log_of_five_minutes_is_followed_through_cuts(log_of_minutes: Future[Watched]) -> None:
