@@ -33,25 +33,36 @@ def wait_for(what: str, look: Callable[[], T | None], *, timeout: float = 120.0)
 
 
 def manifest(
-    name: str, *, image: str, workers: int = 0, head: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    image: str,
+    workers: int = 0,
+    head: Mapping[str, Any] | None = None,
+    is_autoscaled: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return a RayCluster that is as small as can be.
 
     :param head: Further fields of the head's container.
+    :param is_autoscaled: Whether the head takes no job with CPUs, and a worker is made for each that needs one.
+    :param more: Further fields of the spec.
     """
     ray = {"num-cpus": "2", "object-store-memory": "100000000"}
     spec: dict[str, Any] = {
         "headGroupSpec": {
-            "rayStartParams": ray,
+            "rayStartParams": ray | ({"num-cpus": "0"} if is_autoscaled else {}),
             "template": _pod("ray-head", image, head or {}),
         },
+        **more,
     }
-    if workers:
+    if is_autoscaled:
+        spec["enableInTreeAutoscaling"] = True
+    if workers or is_autoscaled:
         group = {
             "groupName": "workers",
             "replicas": workers,
             "minReplicas": workers,
-            "maxReplicas": workers,
+            "maxReplicas": workers + is_autoscaled,
             "rayStartParams": ray,
             "template": _pod("ray-worker", image, {}),
         }

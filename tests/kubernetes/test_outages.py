@@ -17,7 +17,7 @@ from tests.kubernetes.long_watches import Watched
 from tests.kubernetes.ray_clusters import KubeRayCluster
 from tests.triggers.watching import connect, events_of
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 TASKS = 10
 LINES = 60
