@@ -117,3 +117,12 @@ def test_error_of_a_failed_environment_begins_with_it() -> None:
     assert lines[2].startswith("Its runtime_env could not be set up.")
     assert lines[3:5] == ["Ray's message:", TRACEBACK.splitlines()[0]]
     assert str(error).count("No matching distribution") == 1
+
+
+def test_message_in_place_of_a_log_is_not_told_twice() -> None:
+    """What a sensor or an older trigger took for the end of the log is the end of Ray's message."""
+    message = FAILED_COMMAND + NOT_FOUND
+    error = RayJobRuntimeEnvError(message=message, last_lines=message.splitlines()[-20:])
+
+    assert str(error).count("No matching distribution") == 1
+    assert "The end of its log" not in str(error)

@@ -79,7 +79,7 @@ class RayJobFailedError(ExecutionError):
 
     def sentence(self) -> str:
         text = self.verdict()
-        if self.last_lines:
+        if self.last_lines and not self._is_in_message(self.last_lines):
             shown = counted(len(self.last_lines), "line")
             text += f"\nThe end of its log ({shown}):\n"
             text += "\n".join(f"    {line}" for line in self.last_lines)
@@ -97,6 +97,11 @@ class RayJobFailedError(ExecutionError):
         message = self.message_without_log()
         text = self.heading() + (f": {message}" if message else ".")
         return f"{text}\n{self.hint or self.default_hint}"
+
+    def _is_in_message(self, lines: Sequence[str]) -> bool:
+        """Whether Ray's message ends with these lines, because it stood in for a log that there is not."""
+        end = self.message_without_log().splitlines()[-len(lines) :]
+        return [line.strip() for line in end] == [line.strip() for line in lines]
 
     def message_without_log(self) -> str:
         """Return Ray's message without the end of the log that Ray copies into it.

@@ -205,6 +205,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
             unreachable_timeout=to_interval(
                 unreachable_timeout, "unreachable_timeout", default=self.unreachable_timeout
             ),
+            shows_message=True,
         )
 
     def get_result(self, job_id: str, timeout: float | timedelta | str | None = None) -> Any:

@@ -44,6 +44,8 @@ class WatchOptions:
         the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
         PENDING.
     :param log_lines_per_second: How many lines of the log are shown on average, 0 for all.
+    :param shows_message: Whether to show Ray's message in place of the log of a job that never ran. Its error
+        has it, too.
     :param fetch_result: Whether to read what the job's action returned.
     """
 
@@ -53,6 +55,7 @@ class WatchOptions:
     unreachable_timeout: float = 600.0
     deadlines: Mapping[str, float] = field(default_factory=dict)
     log_lines_per_second: float = 0.0
+    shows_message: bool = False
     fetch_result: bool = False
 
 
@@ -233,6 +236,10 @@ class JobWatcher:
         ) from outage
 
     async def _finish_log(self, info: JobInfo) -> None:
+        if info.driver_node_id is None:  # it never ran, and has no log
+            if self._options.shows_message:
+                self._follower.show((info.message or "").splitlines())
+            return
         lines = self._follower.last_lines
         if self._options.stream_logs:
             await self._follower.drain(info)

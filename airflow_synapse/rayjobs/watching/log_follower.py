@@ -159,8 +159,7 @@ class LogFollower:
 
         :raises RayClusterUnreachableError: if the cluster was unreachable for too long.
         """
-        if info.driver_node_id is None:
-            self._out((info.message or "").splitlines())
+        if info.driver_node_id is None:  # it never ran
             return
         backoff = self._pace.log_backoff()
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
@@ -184,6 +183,10 @@ class LogFollower:
         self._out(self._lines.flush())
         self._tell_left_out(is_end=True)
         self.close()
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Emit lines that are not of the log."""
+        self._out(lines)
 
     async def _is_worth_another_try(
         self, info: JobInfo, error: AirflowSynapseError, before: int

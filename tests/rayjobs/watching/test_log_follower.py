@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
@@ -283,18 +282,15 @@ async def test_log_that_seems_empty_is_looked_at_again(
     assert reader.lines == ["one"]
 
 
-async def test_job_that_never_ran_shows_ray_s_message(
-    stub: StubDashboard, watch: ClusterWatch
-) -> None:
-    """A job without a node has no log; what Ray says stands in for it."""
+async def test_job_that_never_ran_has_no_log(stub: StubDashboard, watch: ClusterWatch) -> None:
+    """A job without a node has no log, and none is asked for; its error has what Ray says."""
     stub.add_job("j", status="FAILED", ever_ran=False, message="one\ntwo", error_type="X")
     reader = Reader(watch)
     info = await watch.api.get_info("j")
 
     await reader.follower.drain(info)
 
-    assert reader.lines == ["one", "two"]
-    assert await read_last_lines(watch.api, info) == ["one", "two"]
+    assert reader.lines == []
     assert stub.count(routes.LOGS) == stub.count(routes.AGENT_LOG) == 0
 
 

@@ -150,3 +150,19 @@ async def test_pending_timeout_tells_the_last_reason(
         "is still PENDING at the end of its pending_timeout. It asks for 2 CPU; 1 of 4 are free. "
         in str(caught.value)
     )
+
+
+@pytest.mark.parametrize("shows_message", [True, False])
+async def test_message_of_a_job_that_never_ran_is_left_to_its_error(
+    stub: StubDashboard, watch: ClusterWatch, shows_message: bool
+) -> None:
+    """A task's log has what Ray says once, in the error; a stream of lines has nothing else to show."""
+    stub.add_job("j", status="FAILED", ever_ran=False, message="one\ntwo")
+    shown: list[str] = []
+    options = WatchOptions(poll_interval=0.05, shows_message=shows_message)
+    watcher = JobWatcher(watch, "j", options=options, emit=shown.extend, logger=LOGGER)
+
+    await watcher.watch()
+
+    assert shown == (["one", "two"] if shows_message else [])
+    assert len(watcher.last_lines) == len(shown)
