@@ -176,9 +176,9 @@ class RayJobExecutor(BaseRayExecutor):
             or function itself, whose module must lie in ``working_dir``.
         :param params: The action's keyword arguments, as JSON values.
         :param job_id: The submission ID. If there is none, this generates one.
-        :param kwargs: Ray's arguments for this submission: ``entrypoint_num_cpus``,
-            ``entrypoint_num_gpus``, ``entrypoint_memory``, ``entrypoint_resources``,
-            ``entrypoint_label_selector``, ``metadata``, ``runtime_env``.
+        :param kwargs: What only this job gets: ``num_cpus``, ``num_gpus``, ``memory``, ``resources`` and
+            ``label_selector`` instead of the executor's, ``env``, ``metadata`` and ``runtime_env`` merged into
+            them. Ray's names of the resources, such as ``entrypoint_num_cpus``, are taken, too.
         :raises PluginManifestError: if the plugin's folder can't be used.
         :raises ActionNotFoundError: if the plugin has no such action.
         :raises ActionParamsError: if the params can't be sent or do not match the action's schema.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -30,13 +30,16 @@ from airflow_synapse.plugin.requirements import check_lines
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
 from airflow_synapse.rayjobs.packing.local_code import LocalCode, is_archive, is_uri
 from airflow_synapse.rayjobs.packing.packages import Package, build_files_package
-from airflow_synapse.rayjobs.packing.resources import REQUEST_NAMES, Resources
+from airflow_synapse.rayjobs.packing.resources import REQUEST_NAMES, RESOURCE_NAMES, Resources
 from airflow_synapse.rayjobs.packing.runtime_env import (
     check_image,
     check_sendable,
     check_size,
     merge_runtime_env,
 )
+
+_MERGED = frozenset({"metadata", "env", "runtime_env"})
+"""Arguments of one submission that are merged into the executor's own."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,13 @@ class JobRequest:
 
     :param resources: Ray's ``entrypoint_*`` arguments.
     :param metadata: Strings kept with the job.
+    :param env: Environment variables, which win over the executor's.
     :param runtime_env: Merged last.
     """
 
     resources: Mapping[str, Any]
     metadata: Mapping[str, str]
+    env: Mapping[str, Any] = field(default_factory=dict, repr=False)
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -72,21 +77,27 @@ class JobRequest:
     ) -> JobRequest:
         """Combine an executor's defaults with the arguments of one submission.
 
+        :param kwargs: Those of Ray's submission, and the executor's own for what a job may have of its own:
+            resources, ``metadata``, ``env`` and ``runtime_env``.
         :raises RayJobSubmissionError: if an argument is unknown or invalid.
         """
-        unknown = sorted(set(kwargs) - REQUEST_NAMES - {"metadata", "runtime_env"})
+        unknown = sorted(set(kwargs) - REQUEST_NAMES - RESOURCE_NAMES - _MERGED)
         if unknown:
             hint = "Pass the submission ID as job_id." if "submission_id" in unknown else ""
             raise RayJobSubmissionError(
                 reason=f"Ray's job submission does not accept {', '.join(unknown)}", hint=hint
             )
         _check_mapping("metadata", metadata)
-        _check_mapping("metadata", kwargs.get("metadata") or {})
+        merged = {name: kwargs.get(name) or {} for name in _MERGED}
+        for name in ("metadata", "env"):
+            _check_mapping(name, merged[name])
+        own = {name: kwargs[name] for name in RESOURCE_NAMES if kwargs.get(name) is not None}
         overrides = {name: value for name, value in kwargs.items() if name in REQUEST_NAMES}
         return cls(
-            resources=resources.to_request(overrides),
-            metadata=_checked_metadata({**metadata, **(kwargs.get("metadata") or {})}),
-            runtime_env=kwargs.get("runtime_env") or {},
+            resources=replace(resources, **own).to_request(overrides),
+            metadata=_checked_metadata({**metadata, **merged["metadata"]}),
+            env=merged["env"],
+            runtime_env=merged["runtime_env"],
         )
 
 
@@ -213,7 +224,7 @@ def _prepared(
         package_manager=source.package_manager,
         package_manager_options=source.package_manager_options,
         wheels_dir=source.wheels_dir,
-        env=source.env,
+        env={**source.env, **request.env},
         runtime_env=source.runtime_env,
         requirements=source.requirements,
     )

@@ -52,7 +52,11 @@ class Resources:
         return request
 
 
-REQUEST_NAMES = frozenset(f"entrypoint_{entry.name}" for entry in fields(Resources))
+RESOURCE_NAMES = frozenset(entry.name for entry in fields(Resources))
+"""What an executor and a submission call the resources."""
+
+REQUEST_NAMES = frozenset(f"entrypoint_{name}" for name in RESOURCE_NAMES)
+"""What Ray calls them."""
 
 
 def _check(name: str, value: Any) -> None:

@@ -171,6 +171,10 @@ def test_action_that_can_not_be_called_is_refused_before_anything_is_sent(
         ({"job_id": ".."}, "1 to 128 characters"),
         ({"entrypoint_num_cpus": -1}, "num_cpus is -1"),
         ({"entrypoint_num_gpus": 1}, "both num_gpus and entrypoint_num_gpus were given"),
+        ({"num_cpus": 1, "entrypoint_num_cpus": 1}, "both num_cpus and entrypoint_num_cpus"),
+        ({"num_cpus": "many"}, "num_cpus is 'many'"),
+        ({"env": ["A"]}, "env is a list"),
+        ({"env": {"A-B": "x"}}, "env.A-B"),
         ({"submission_id": "x"}, "Pass the submission ID as job_id"),
         ({"no_such_argument": 1}, "no_such_argument"),
         ({"metadata": {"a": None}}, "metadata 'a'"),
@@ -271,6 +275,33 @@ def test_action_is_sent_without_its_params_in_the_command(
     assert sent["metadata"][PLUGIN_KEY] == "digits 1.2.0"
     assert (sent["metadata"]["team"], sent["metadata"]["who"]) == ("vision", "me")
     assert all(isinstance(value, str) for value in sent["metadata"].values())
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [
+        lambda executor, **given: executor.submit("train", {"epochs": 1}, **given),
+        lambda executor, **given: executor.submit_entrypoint("true", **given),
+    ],
+    ids=["action", "command"],
+)
+def test_one_job_may_have_its_own_resources_and_environment(
+    stub_dashboard: StubDashboard, plugin: Path, submit: Callable[..., str]
+) -> None:
+    """The executor's own arguments mean the same for one job, and win over the executor's."""
+    executor = RayJobExecutor(
+        stub_dashboard.url, working_dir=plugin, num_cpus=1, num_gpus=1, env={"A": "1", "B": "1"}
+    )
+
+    job_id = submit(executor, num_cpus=2, memory=None, resources={"tpu": 1}, env={"B": 2})
+
+    sent = stub_dashboard.jobs[job_id].request
+    assert {name: sent[name] for name in sent if name.startswith("entrypoint_")} == {
+        "entrypoint_num_cpus": 2,
+        "entrypoint_num_gpus": 1,
+        "entrypoint_resources": {"tpu": 1},
+    }
+    assert sent["runtime_env"]["env_vars"] == {"A": "1", "B": "2"}
 
 
 def test_zip_that_the_cluster_reads_needs_no_folder_here(stub_dashboard: StubDashboard) -> None:
