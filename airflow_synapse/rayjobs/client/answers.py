@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_synapse.exceptions import (
@@ -25,9 +22,6 @@ from airflow_synapse.rayjobs.client.request_errors import classify_status
 
 SUBMISSIONS = "/api/jobs/"
 """The path that jobs are posted to."""
-
-_decoder = json.JSONDecoder()
-_between_objects = re.compile(r"[\s,]*")
 
 
 class IdInUseError(Exception):
@@ -170,26 +164,3 @@ def server_time(headers: Mapping[str, str]) -> float:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
     except (TypeError, ValueError):
         return time.time()
-
-
-def each_object(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON array one by one, so that a long array need not be parsed at once.
-
-    :raises ValueError: if the text is not JSON or not an array.
-    :raises TypeError: if an item is not an object.
-    """
-    start = text.find("[")
-    if start < 0 or text[:start].strip():
-        raise ValueError("a list of jobs that is not a list")
-    position = _end_of_gap(text, start + 1)
-    while text[position : position + 1] != "]":
-        row, end = _decoder.raw_decode(text, position)
-        if not isinstance(row, dict):
-            raise TypeError(f"a list of jobs with {row!r:.50} in it")
-        yield row
-        position = _end_of_gap(text, end)
-
-
-def _end_of_gap(text: str, position: int) -> int:
-    gap = _between_objects.match(text, position)
-    return gap.end() if gap else position

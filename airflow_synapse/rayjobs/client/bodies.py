@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,15 @@ MAX_JSON = 4 * 1024 * 1024
 
 MAX_LIST = 64 * 1024 * 1024
 """The most bytes of a list that somebody asked for: enough for about 100,000 jobs."""
+
+_MAX_PARTS = 100_000
+"""The most values that JSON may have to be parsed at once: that blocks the event loop for some 20 ms. Ray's
+longest answer about a job has some thousand, and its list of jobs is parsed row by row."""
+
+_MAX_ROW = 1024 * 1024
+"""The most characters of a row of a list. A job's runtime_env and metadata have at most 128 KiB."""
+
+_USUAL_ROW = 4096
 
 _CHUNK = 256 * 1024
 
@@ -58,9 +68,11 @@ async def read_json(response: aiohttp.ClientResponse, *, most: int = MAX_JSON) -
     """Return a body's JSON.
 
     :param most: The most bytes that it may have.
-    :raises BodyError: if it is too long, not JSON, or nested too deeply.
+    :raises BodyError: if it is too long, not JSON, nested too deeply, or has too many values.
     """
     body = await read(response, most=most)
+    if _parts(body) > _MAX_PARTS:
+        raise BodyError("its answer has too many parts")
     try:
         return json.loads(body)
     except RecursionError as exc:
@@ -96,3 +108,49 @@ async def read_beginning(response: aiohttp.ClientResponse, *, most: int) -> str:
     except BodyError:
         pass
     return body[:most].decode("utf-8", "replace")
+
+
+def _parts(body: bytearray) -> int:
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+_decoder = json.JSONDecoder()
+_between_objects = re.compile(r"[\s,]*")
+
+
+def each_object(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON array one by one, so that a long array need not be parsed at once.
+
+    :raises ValueError: if the text is not JSON or not an array, or if an item is too long.
+    :raises TypeError: if an item is not an object.
+    """
+    start = text.find("[")
+    if start < 0 or text[:start].strip():
+        raise ValueError("a list of jobs that is not a list")
+    position = _end_of_gap(text, start + 1)
+    while text[position : position + 1] != "]":
+        row, length = _row(text, position)
+        if not isinstance(row, dict):
+            raise TypeError(f"a list of jobs with {row!r:.50} in it")
+        yield row
+        position = _end_of_gap(text, position + length)
+
+
+def _row(text: str, position: int) -> tuple[Any, int]:
+    """Return the value that begins here, and its length. Not even a hostile one takes long to parse."""
+    size = _USUAL_ROW
+    while True:
+        part = text[position : position + size]
+        if size > _USUAL_ROW and sum(map(part.count, ",[{")) > _MAX_PARTS:
+            raise ValueError("a list of jobs with a row of too many parts")
+        try:
+            return _decoder.raw_decode(part)
+        except ValueError:
+            if size >= _MAX_ROW or position + size >= len(text):
+                raise
+            size *= 4
+
+
+def _end_of_gap(text: str, position: int) -> int:
+    gap = _between_objects.match(text, position)
+    return gap.end() if gap else position

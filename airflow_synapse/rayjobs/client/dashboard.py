@@ -25,7 +25,6 @@ from airflow_synapse.rayjobs.client.addresses import job_path
 from airflow_synapse.rayjobs.client.answers import (
     SUBMISSIONS,
     AbsentError,
-    each_object,
     server_time,
 )
 from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
@@ -150,13 +149,7 @@ class DashboardApi:
 
     async def list_jobs(self) -> list[JobInfo]:
         """Return all submission jobs that the cluster remembers."""
-        rows = await self._session.get_json(
-            SUBMISSIONS, lane=self._lane, kind=Kind.LIST, most=bodies.MAX_LIST
-        )
-        try:
-            return [JobInfo.from_api(row) for row in rows if row.get("type") == "SUBMISSION"]
-        except _NOT_OF_RAY as exc:
-            raise self.unreachable(f"it sent {exc}") from exc
+        return await self._pick(await self._read_list(most=bodies.MAX_LIST), lambda _: True)
 
     async def list_infos(self, wanted: Collection[str]) -> tuple[dict[str, JobInfo], float]:
         """Return what the list of all jobs says about some of them, and the seconds that the head took."""
@@ -182,7 +175,7 @@ class DashboardApi:
         """Return some jobs of a list, without blocking the event loop however long the list is."""
         jobs: list[JobInfo] = []
         try:
-            for number, row in enumerate(each_object(body.decode())):
+            for number, row in enumerate(bodies.each_object(body.decode())):
                 if row.get("type") == "SUBMISSION" and is_wanted(row):
                     jobs.append(JobInfo.from_api(row))
                 if number % _ROWS_AT_A_TIME == _ROWS_AT_A_TIME - 1:

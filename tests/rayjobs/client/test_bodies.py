@@ -81,6 +81,8 @@ async def test_compressed_bomb_costs_no_memory(server: tuple[Server, JobsApi], s
     [
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b" " * (5 * 1024**2), "larger than 4 MiB"),
+        (b"[" + b"[]," * 100_000 + b"[]]", "too many parts"),
+        (b'{"message": {' + b'"a":1,' * 100_000 + b'"a":1}}', "too many parts"),
         (b"<html>", "not JSON"),
         (b'"RUNNING"', "it sent"),
         (b'{"status": ["RUNNING"]}', "it sent an answer with an unknown job status"),
@@ -101,6 +103,42 @@ async def test_answer_that_is_none_is_told(
         await api.list_jobs()
     with pytest.raises(RayClusterUnreachableError):
         await api.list_infos({"j"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {**JOB, "metadata": [[]] * 500_000},
+        {**JOB, "metadata": dict.fromkeys(map(str, range(300_000)), 1)},
+        {**JOB, "message": "x" * 2_000_000},
+    ],
+)
+async def test_row_that_would_block_the_loop_is_not_parsed(
+    server: tuple[Server, JobsApi], row: dict[str, object]
+) -> None:
+    """A list may be long, but each of its rows is about one job."""
+    stub, api = server
+    stub.body = json.dumps([JOB, row, JOB]).encode()
+
+    with pytest.raises(RayClusterUnreachableError, match="it sent"):
+        await api.list_infos({"j"})
+    with pytest.raises(RayClusterUnreachableError, match="it sent"):
+        await api.list_jobs()
+
+
+async def test_rows_of_any_usual_size_are_read(server: tuple[Server, JobsApi]) -> None:
+    """A runtime_env of 128 KiB, and a message with commas and brackets, are usual."""
+    stub, api = server
+    stub.body = json.dumps(
+        [
+            {**JOB, "submission_id": "a", "message": ",[{" * 10_000},
+            {**JOB, "submission_id": "b", "runtime_env": {"env_vars": {"A": "x" * 130_000}}},
+            {**JOB, "submission_id": "c", "runtime_env": {"pip": ["a==1"] * 9_000}},
+        ],
+        indent=1,
+    ).encode()
+
+    assert [info.job_id for info in await api.list_jobs()] == ["a", "b", "c"]
 
 
 async def test_encoding_that_nobody_asked_for_is_told(server: tuple[Server, JobsApi]) -> None:
