@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +35,21 @@ _ENCODINGS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "defla
 """How zlib reads what a proxy may have compressed."""
 
 
+@dataclass(frozen=True)
+class SlowestBody:
+    """What is too slow. A server that sends a byte now and then would keep its reader for ever.
+
+    :param seconds: How long to wait for bytes until their number is looked at.
+    :param bytes_per_second: How many must have come.
+    """
+
+    seconds: float = 30.0
+    bytes_per_second: float = 1024.0
+
+
+SLOWEST_BODY = SlowestBody()
+
+
 class BodyError(Exception):
     """A body that can't be used, as a clause about the server."""
 
@@ -43,17 +60,17 @@ async def chunks_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, N
     The session must leave compressed bodies as they are: aiohttp would unpack all of it at once, and
     a few kilobytes may unpack to gigabytes.
 
-    :raises BodyError: if it is compressed in a way that was not asked for, or broken.
+    :raises BodyError: if it is compressed in a way that was not asked for, broken, or too slow.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
-        async for chunk in response.content.iter_any():
+        async for chunk in _arriving(response):
             yield chunk
         return
     if encoding not in _ENCODINGS:
         raise BodyError(f"it compressed its answer as {encoding[:20]!r}, which was not asked for")
     unpacking = zlib.decompressobj(_ENCODINGS[encoding])
-    async for chunk in response.content.iter_any():
+    async for chunk in _arriving(response):
         while chunk:
             try:
                 unpacked = unpacking.decompress(chunk, _CHUNK)
@@ -62,6 +79,21 @@ async def chunks_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, N
             if unpacked:
                 yield unpacked
             chunk = unpacking.unconsumed_tail
+
+
+async def _arriving(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield a body as it arrives. Only the time spent waiting for it counts, not what its reader takes."""
+    loop = asyncio.get_running_loop()
+    waited, size, began = 0.0, 0, loop.time()
+    async for chunk in response.content.iter_any():
+        waited += loop.time() - began
+        size += len(chunk)
+        if waited >= SLOWEST_BODY.seconds:
+            if size < waited * SLOWEST_BODY.bytes_per_second:
+                raise BodyError(f"it sent {size} bytes of its answer in {waited:.0f} s")
+            waited, size = 0.0, 0
+        yield chunk
+        began = loop.time()
 
 
 async def read_json(response: aiohttp.ClientResponse, *, most: int = MAX_JSON) -> Any:

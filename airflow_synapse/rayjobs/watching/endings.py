@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobTimeoutError, RayLogNotFoundError
 from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.jobs_api import answered_within
 from airflow_synapse.rayjobs.job.failures import still_running
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.results import read_result
@@ -54,9 +55,11 @@ async def _result(
     """Return ``{"result": …}``, or None if there is none or it must be read again later."""
     if info.status != SUCCEEDED or ACTION_KEY not in info.metadata:
         return None
+    api = watch.api.in_lane(Lane.END)
     try:
         async with watch.log_places[Lane.END].place():
-            return await read_result(watch.api.in_lane(Lane.END), info, max_bytes=max_bytes)
+            reading = read_result(api, info, max_bytes=max_bytes)
+            return await answered_within(api, api.cluster.request_timeout, reading)
     except AirflowSynapseError as exc:
         level = logger.warning if isinstance(exc, RayLogNotFoundError) else logger.debug
         level("The job's result was not read here: %s", exc)

@@ -16,6 +16,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalLog
+from airflow_synapse.rayjobs.client.jobs_api import answered_within
 from airflow_synapse.rayjobs.logs.reading import read_last_lines
 from airflow_synapse.rayjobs.models import PENDING, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import OutageLog
@@ -24,6 +25,9 @@ from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
 from airflow_synapse.rayjobs.watching.waiting_log import WaitingLog
+
+_LONGEST_DRAIN = 3600.0
+"""Seconds for the rest of an ended job's log. Only one that never ends takes longer."""
 
 PENDING_TIMEOUT = "pending_timeout"
 """The name of the limit on how long a job may wait to be scheduled."""
@@ -242,14 +246,24 @@ class JobWatcher:
             return
         lines = self._follower.last_lines
         if self._options.stream_logs:
-            await self._follower.drain(info)
+            with move_on_after(_LONGEST_DRAIN) as time_for_log:
+                await self._follower.drain(info)
+            if time_for_log.cancelled_caught:
+                self._logger.warning(
+                    "The log of Ray job %s has no end after %g minutes, so the rest is left out.",
+                    self._job_id,
+                    _LONGEST_DRAIN / 60,
+                )
             has_seen_all = not self._options.log_position or len(lines) == lines.maxlen
         else:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:
             try:
+                api = self._watch.api.in_lane(Lane.END)
                 async with self._watch.log_places[Lane.END].place():
-                    last_lines = await read_last_lines(self._watch.api.in_lane(Lane.END), info)
+                    last_lines = await answered_within(
+                        api, api.cluster.request_timeout, read_last_lines(api, info)
+                    )
                 lines.clear()
                 lines.extend(last_lines)
             except AirflowSynapseError as exc:

@@ -44,6 +44,9 @@ logs that grow get the requests."""
 _REREAD_BYTES_PER_SECOND = 2_000_000
 """How much may be read on average if the dashboard sends a log from its start each time."""
 
+_WORTH_A_READ = 100.0
+"""Bytes per second of an ended job's log for which it is read on after a read that broke."""
+
 _PAUSE_OF_A_READER = 0.01
 """Seconds until a slow reader is asked again whether it wants more lines."""
 
@@ -164,14 +167,15 @@ class LogFollower:
         backoff = self._pace.log_backoff()
         self._times_missing = min(self._times_missing, _MISSING_IS_NEWS_AFTER - 1)
         while True:
-            before, pause = self._lines.received, 0.0
+            before, began, pause = self._lines.received, time.monotonic(), 0.0
             try:
                 await self._read(info, Lane.END)
                 self._note_success(info)
                 if not self.is_behind:
                     break
             except (RayClusterUnreachableError, RayAuthenticationError) as exc:
-                if not await self._is_worth_another_try(info, exc, before):
+                enough = before + (time.monotonic() - began) * _WORTH_A_READ
+                if not await self._is_worth_another_try(info, exc, enough):
                     break
                 pause = backoff.next_pause(_retry_after(exc))
             except AirflowSynapseError as exc:
@@ -189,13 +193,13 @@ class LogFollower:
         self._out(lines)
 
     async def _is_worth_another_try(
-        self, info: JobInfo, error: AirflowSynapseError, before: int
+        self, info: JobInfo, error: AirflowSynapseError, enough: float
     ) -> bool:
         """Return whether the rest of an ended job's log may still be read, and log it if not.
 
-        :param before: The byte up to which it was read before the read that failed.
+        :param enough: The byte beyond which the read that failed was worth its time.
         """
-        if not await self._does_cluster_answer(info) or self._lines.received > before:
+        if not await self._does_cluster_answer(info) or self._lines.received > enough:
             self._patience = _Patience(self._pace)
             return True
         if self._patience.is_over(time.monotonic()):

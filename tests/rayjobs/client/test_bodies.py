@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import tracemalloc
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 
@@ -25,8 +27,15 @@ class Server:
     def __init__(self) -> None:
         self.body, self.headers = b"", {"Content-Type": "application/json"}
         self.status = 200
+        self.drips = False
 
-    async def answer(self, _: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.drips:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while True:
+                await response.write(b"x")
+                await asyncio.sleep(0.01)
         return web.Response(status=self.status, body=self.body, headers=self.headers)
 
 
@@ -139,6 +148,19 @@ async def test_rows_of_any_usual_size_are_read(server: tuple[Server, JobsApi]) -
     ).encode()
 
     assert [info.job_id for info in await api.list_jobs()] == ["a", "b", "c"]
+
+
+async def test_body_that_drips_is_given_up(
+    server: tuple[Server, JobsApi], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends a byte now and then does not keep its reader for ever."""
+    stub, api = server
+    stub.drips = True
+    monkeypatch.setattr(bodies, "SLOWEST_BODY", bodies.SlowestBody(seconds=0.2))
+
+    with pytest.raises(RayClusterUnreachableError, match=r"it sent \d+ bytes of its answer in"):
+        async for _ in api.read_file(JobInfo("j", "RUNNING", driver_node_id="n"), "a.log"):
+            pass
 
 
 async def test_encoding_that_nobody_asked_for_is_told(server: tuple[Server, JobsApi]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from airflow_synapse.exceptions import (
     RayAuthenticationError,
@@ -18,31 +18,17 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_watch
 from airflow_synapse.rayjobs.watching.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
+from tests.rayjobs.watching.conftest import FAST, LOGGER
 from tests.support import stub_dashboard as routes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Answer, Hang
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
-
-LOGGER = logging.getLogger("the task's log")
-FAST = WatchLimits(requests_per_second=1000.0)
-
-
-@pytest.fixture(autouse=True)
-def messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, LOGGER.name)
-
-
-@pytest.fixture
-async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
-    async with shared_watch(
-        RayCluster(stub.url, request_timeout=2.0), FAST, pace=FAST_PACE
-    ) as watch:
-        yield watch
 
 
 class Lines(list[str]):
@@ -404,3 +390,30 @@ async def test_pace_slows_down(stub: StubDashboard, watch: ClusterWatch) -> None
     await asyncio.wait_for(watching, 10)
 
     assert 3 <= asked <= 6
+
+
+async def test_end_of_a_job_whose_log_drips_is_told(
+    stub: StubDashboard,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log that comes byte by byte is left out after a while, because the status decides."""
+    monkeypatch.setattr(bodies, "SLOWEST_BODY", bodies.SlowestBody(seconds=0.05))
+    monkeypatch.setattr(stub, "_send_log", _drip)
+    stub.inject(Answer(404), times=None, route=routes.AGENT_LOG)
+    stub.add_job("j", runtime=0.0)
+
+    quick = replace(FAST_PACE, patience_for_end=0.1, tries_of_end=2)
+    async with shared_watch(RayCluster(stub.url), FAST, pace=quick) as other:
+        info = await a_watcher(other).watch()
+
+    assert info.status == "SUCCEEDED"
+    assert "The rest of the log of Ray job j can't be read: it sent" in caplog.text
+
+
+async def _drip(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while True:
+        await response.write(b"x")
+        await asyncio.sleep(0.01)

@@ -14,26 +14,17 @@ import pytest
 from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.rayjobs.models import JobInfo, RayCluster
 from airflow_synapse.rayjobs.patience import OutageLog
-from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_watch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
+from tests.rayjobs.watching.conftest import FAST, LOGGER
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, CutBody, Reset
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
-LOGGER = logging.getLogger("the task's log")
-FAST = WatchLimits(requests_per_second=1000.0)
 LINES = [f"line {number}" for number in range(500)]
 LOG = "".join(f"{line}\n" for line in LINES).encode()
-
-
-@pytest.fixture
-async def watch(stub: StubDashboard) -> AsyncIterator[ClusterWatch]:
-    async with shared_watch(
-        RayCluster(stub.url, request_timeout=2.0), FAST, pace=FAST_PACE
-    ) as watch:
-        yield watch
 
 
 class Reader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from airflow_synapse.rayjobs.patience import OutageLog
 from airflow_synapse.rayjobs.reporting import LOG_BYTES
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.log_follower import LogFollower
+from tests.rayjobs.watching.conftest import LOGGER
 from tests.rayjobs.watching.test_status_board import Counts
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Hang
@@ -24,13 +24,6 @@ from tests.support.stub_jobs import NEVER
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-LOGGER = logging.getLogger("the task's log")
-
-
-@pytest.fixture(autouse=True)
-def messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, LOGGER.name)
 
 
 class Log:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,19 +15,14 @@ from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_watch
 from airflow_synapse.rayjobs.watching.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.waiting_log import WaitingLog
+from tests.rayjobs.watching.conftest import LOGGER
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER, StubNode
 
-LOGGER = logging.getLogger("the task's log")
 EAGER = replace(FAST_PACE, waiting_is_news_after=0.02, waiting_look=0.05)
-
-
-@pytest.fixture(autouse=True)
-def messages_are_kept(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, LOGGER.name)
 
 
 @pytest.fixture
