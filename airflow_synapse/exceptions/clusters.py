@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from airflow_synapse.exceptions.base import AirflowSynapseError
+
+_IS_IT_UP = "Check that the head node is up and that this machine can reach its dashboard port."
+_IS_IT_RAY = (
+    "Something other than a Ray dashboard may answer there: check host, port and path. If it is a login page, "
+    "give the credentials that its proxy requires."
+)
 
 
 class RayClusterUnreachableError(AirflowSynapseError):
@@ -13,6 +21,7 @@ class RayClusterUnreachableError(AirflowSynapseError):
     :param job_id: The job that the call was about, if any. It may still be running.
     :param hint: What to check.
     :param retry_after: Seconds to wait before the next try, if the server asked for it.
+    :param http_status: The status of the answer that was not usable, None if there was no answer.
     """
 
     def __init__(
@@ -23,9 +32,15 @@ class RayClusterUnreachableError(AirflowSynapseError):
         job_id: str | None = None,
         hint: str = "",
         retry_after: float | None = None,
+        http_status: int | None = None,
     ) -> None:
         super().__init__(
-            cluster=cluster, reason=reason, job_id=job_id, hint=hint, retry_after=retry_after
+            cluster=cluster,
+            reason=reason,
+            job_id=job_id,
+            hint=hint,
+            retry_after=retry_after,
+            http_status=http_status,
         )
 
     cluster: str
@@ -33,12 +48,15 @@ class RayClusterUnreachableError(AirflowSynapseError):
     job_id: str | None
     hint: str
     retry_after: float | None
+    http_status: int | None
+
+    def about(self, job_id: str | None) -> RayClusterUnreachableError:
+        """Return another error that says the same about a job, or about none."""
+        return RayClusterUnreachableError(**{**self._facts, "job_id": job_id})
 
     def sentence(self) -> str:
         about = f" Job {self.job_id} may still be running there." if self.job_id else ""
-        hint = self.hint or (
-            "Check that the head node is up and that this machine can reach its dashboard port."
-        )
+        hint = self.hint or (_IS_IT_RAY if self.http_status == HTTPStatus.OK else _IS_IT_UP)
         return f"The Ray cluster at {self.cluster} is unreachable: {self.reason}.{about} {hint}"
 
 
@@ -50,6 +68,7 @@ class RayAuthenticationError(AirflowSynapseError):
     :param job_id: The job that the call was about, if any. It may still be running.
     :param tried_for: Seconds for which the credentials were read again and refused again.
     :param trouble: Why they could not be read again, as a clause, if so.
+    :param hint: What to do; the default is about the credentials.
     """
 
     def __init__(
@@ -60,6 +79,7 @@ class RayAuthenticationError(AirflowSynapseError):
         job_id: str | None = None,
         tried_for: float = 0.0,
         trouble: str = "",
+        hint: str = "",
     ) -> None:
         super().__init__(
             cluster=cluster,
@@ -67,6 +87,7 @@ class RayAuthenticationError(AirflowSynapseError):
             job_id=job_id,
             tried_for=tried_for,
             trouble=trouble,
+            hint=hint,
         )
 
     cluster: str
@@ -74,11 +95,16 @@ class RayAuthenticationError(AirflowSynapseError):
     job_id: str | None
     tried_for: float
     trouble: str
+    hint: str
 
     @property
     def reason(self) -> str:
         """What happened, as a clause."""
         return f"it answered {self.http_status}"
+
+    def about(self, job_id: str | None) -> RayAuthenticationError:
+        """Return another error that says the same about a job, or about none."""
+        return RayAuthenticationError(**{**self._facts, "job_id": job_id})
 
     def sentence(self) -> str:
         if self.http_status == 401:
@@ -96,7 +122,7 @@ class RayAuthenticationError(AirflowSynapseError):
             again = f" They were read again for {self.tried_for:.{digits}f} s"
             again += f", but {self.trouble}." if self.trouble else ", and refused each time."
         about = f" Job {self.job_id} may still be running there." if self.job_id else ""
-        return f"The Ray cluster at {self.cluster} refused the request: {why}.{again}{about} {todo}"
+        return f"The Ray cluster at {self.cluster} refused the request: {why}.{again}{about} {self.hint or todo}"
 
 
 class RayAddressError(AirflowSynapseError):

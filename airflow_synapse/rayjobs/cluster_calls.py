@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 from airflow_synapse.durations import to_interval
@@ -14,7 +15,7 @@ from airflow_synapse.rayjobs.client.credentials.refusals import RefusalLog
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, answered_within
 from airflow_synapse.rayjobs.crossing import Crossing, Interruption
 from airflow_synapse.rayjobs.models import RayCluster
-from airflow_synapse.rayjobs.patience import OutageLog, outlast
+from airflow_synapse.rayjobs.patience import OutageLog, WrongServer, outlast
 from airflow_synapse.rayjobs.reporting import NO_METRICS, Metrics
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, WatchLimits, shared_watch
 from airflow_synapse.rayjobs.watching.pace import Pace
@@ -22,6 +23,9 @@ from airflow_synapse.rayjobs.watching.pace import Pace
 T = TypeVar("T")
 Self = TypeVar("Self", bound="ClusterCalls")
 log = logging.getLogger(__name__)
+
+_LONGEST_LOOK = 5.0
+"""Seconds for the question whether it is a Ray dashboard that answers."""
 
 
 class ClusterCalls:
@@ -105,13 +109,26 @@ class ClusterCalls:
             refusals = RefusalLog(log, self.pace.credentials.call_patience)
             async with self._watching() as watch:
                 api = watch.api
+                timeout = self.unreachable_timeout if is_patient else 0.0
+                wrong_server = self._wrong_server(api) if timeout else None
                 with api.refusals.told_to(refusals):
-                    if not (self.unreachable_timeout and is_patient):
-                        return await answered_within(api, limit, work(api))
-                    outages = OutageLog(log, self.unreachable_timeout)
-                    return await outlast(outages, lambda: answered_within(api, limit, work(api)))
+                    return await outlast(
+                        OutageLog(log, timeout),
+                        lambda: answered_within(api, limit, work(api)),
+                        wrong_server,
+                    )
 
         return self._cross(patiently)
+
+    def _wrong_server(self, api: JobsApi) -> WrongServer:
+        seconds = min(self.cluster.request_timeout, _LONGEST_LOOK)
+        patience = min(self.pace.wrong_server, self.unreachable_timeout)
+        statuses = (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+        return WrongServer(
+            lambda: answered_within(api, seconds, api.get_version()),
+            dict.fromkeys(statuses, patience),
+            of_routes=statuses,
+        )
 
     def _cross(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run async work from sync code. This is the only place where the two meet."""

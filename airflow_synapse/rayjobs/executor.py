@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_synapse.durations import to_seconds
-from airflow_synapse.exceptions import AirflowSynapseError, RayClusterUnreachableError
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.plugin.function import FunctionSource
 from airflow_synapse.plugin.manifest import DEFAULT_WHEELS_DIR
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -254,10 +258,10 @@ class RayJobExecutor(BaseRayExecutor):
         async def send(api: JobsApi) -> str:
             try:
                 known = await api.find_info(job_id)
-            except RayClusterUnreachableError as exc:
+            except (RayClusterUnreachableError, RayAuthenticationError) as exc:
                 if was_sent:
                     raise
-                raise api.unreachable(exc.reason, retry_after=exc.retry_after) from exc
+                raise exc.about(None) from exc
             if known is not None:
                 submission.refuse_other(api, known, job.spec)
                 return job_id

@@ -258,6 +258,8 @@ class JobInfo:
 
         :raises ValueError: if the answer describes no job.
         """
+        if not isinstance(details, Mapping):
+            raise TypeError("an answer that is not about a job")
         status = details.get("status")
         if not isinstance(status, str) or status not in STATUSES:
             raise ValueError(f"an answer with an unknown job status: {status!r:.100}")

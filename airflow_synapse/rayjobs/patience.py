@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import TypeVar
 
-from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayAddressError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.rayjobs.reporting import Logger
 
 T = TypeVar("T")
@@ -65,13 +71,16 @@ class OutageLog:
         self._began: float | None = None
         self._backoff = backoff or Backoff()
 
-    async def wait_out(self, error: RayClusterUnreachableError) -> None:
+    async def wait_out(
+        self, error: RayClusterUnreachableError, *, longest: float = math.inf
+    ) -> None:
         """Sleep until the next try.
 
+        :param longest: Seconds to sleep at most.
         :raises RayClusterUnreachableError: the same ``error``, if the outage has lasted too long.
         """
         left = self.begin(error)
-        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left))
+        await asyncio.sleep(min(self._backoff.next_pause(error.retry_after), left, longest))
 
     def begin(self, error: RayClusterUnreachableError) -> float:
         """Log that the cluster is unreachable, if that is news, and return the seconds left to wait.
@@ -109,16 +118,92 @@ class OutageLog:
             self._backoff.reset()
 
 
-async def outlast(outages: OutageLog, call: Callable[[], Awaitable[T]]) -> T:
+class WrongServer:
+    """Finds out whether something other than a Ray dashboard answers at a cluster's address.
+
+    A proxy answers like that, too, while its dashboard is away, so it takes some time to be certain.
+
+    :param ask: Asks for the version of Ray, which every dashboard tells.
+    :param patience: Seconds until unusable answers with an HTTP status are believed, by this status.
+    :param of_routes: The statuses that are believed even if Ray tells its version: the proxy then lets only
+        some requests through.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[object]],
+        patience: Mapping[int, float],
+        *,
+        of_routes: Collection[int] = (HTTPStatus.NOT_FOUND,),
+    ) -> None:
+        self._ask = ask
+        self._patience = patience
+        self._of_routes = of_routes
+        self._since: float | None = None
+        self._suspicion = ""
+
+    def time_left(self, error: RayClusterUnreachableError) -> float:
+        """Return the seconds until it may be certain."""
+        patience = self._patience.get(error.http_status or 0, math.inf)
+        return patience - (0.0 if self._since is None else time.monotonic() - self._since)
+
+    def note_success(self) -> None:
+        """Note that Ray answered."""
+        self._since = None
+
+    async def check(self, error: RayClusterUnreachableError) -> None:
+        """Raise an error if it is certain.
+
+        :param error: What came of a request.
+        :raises RayAddressError: if no Ray dashboard answers there, or none on this route.
+        """
+        before, self._suspicion = self._suspicion, await self._why_wrong(error)
+        if not self._suspicion:
+            self._since = None
+            return
+        if self._since is None or self._suspicion != before:
+            self._since = time.monotonic()
+        if self.time_left(error) <= 0:
+            raise RayAddressError(
+                address=error.cluster,
+                reason=f"{self._suspicion} ({error.reason})",
+                hint=error.hint
+                or "Check host, port and path. If it is a login page, give the credentials that its proxy "
+                "requires.",
+            ) from error
+
+    async def _why_wrong(self, error: RayClusterUnreachableError) -> str:
+        if error.http_status not in self._patience:
+            return ""
+        try:
+            await self._ask()
+        except RayClusterUnreachableError as other:
+            is_same = other.http_status in self._patience
+            return "something other than a Ray dashboard answers there" if is_same else ""
+        except AirflowSynapseError:
+            return ""
+        if error.http_status not in self._of_routes:
+            return ""
+        return "a Ray dashboard answers there, but not to every request"
+
+
+async def outlast(
+    outages: OutageLog, call: Callable[[], Awaitable[T]], wrong_server: WrongServer | None = None
+) -> T:
     """Return what ``call`` returns, and call it again while the cluster is unreachable.
 
     :raises RayClusterUnreachableError: if the outage lasts too long.
+    :raises RayAddressError: if something other than the cluster answers.
     """
     while True:
         try:
             result = await call()
         except RayClusterUnreachableError as error:
-            await outages.wait_out(error)
+            longest = math.inf
+            if wrong_server is not None:
+                await wrong_server.check(error)
+                longest = wrong_server.time_left(error)
+            await outages.wait_out(error, longest=longest)
         else:
             outages.over()
             return result

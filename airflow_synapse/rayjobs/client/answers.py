@@ -28,6 +28,17 @@ class IdInUseError(Exception):
     """Ray answered that the submission ID is in use."""
 
 
+class TooLargeError(Exception):
+    """Something answered that a request is larger than it accepts.
+
+    :param server: What it says that it is, "" if it does not.
+    """
+
+    def __init__(self, server: str) -> None:
+        super().__init__(server)
+        self.server = server
+
+
 class AbsentError(Exception):
     """Ray answered that it does not have the package."""
 
@@ -69,6 +80,12 @@ class Question:
     cluster: str
 
     @property
+    def route(self) -> str:
+        """The path without what is of this one request."""
+        start = self.path.split("/")[1:3]
+        return "/" + "/".join(part for part in start if part) + "/"
+
+    @property
     def is_submission(self) -> bool:
         """Whether it submits a job. Only then does 400 mean that Ray can't use what was sent."""
         return self.method == "POST" and self.path == SUBMISSIONS
@@ -83,7 +100,12 @@ def error_of_answer(
     """
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         job_id = None if question.is_submission else question.job_id
-        return RayAuthenticationError(cluster=question.cluster, http_status=status, job_id=job_id)
+        return RayAuthenticationError(
+            cluster=question.cluster,
+            http_status=status,
+            job_id=job_id,
+            hint=_hint_of_refusal(question, status, headers),
+        )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return RayAddressError(
             address=question.cluster,
@@ -91,9 +113,25 @@ def error_of_answer(
             hint="Use that address instead. If it is a login page, give the credentials that its proxy "
             "requires.",
         )
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and question.method == "PUT":
+        return TooLargeError(headers.get("Server", ""))
     return refusal_told_by_ray(question, status, text) or _error_of_status(
         question, status, headers
     )
+
+
+def _hint_of_refusal(question: Question, status: int, headers: Mapping[str, str]) -> str:
+    """Return what to do if it is a proxy's refusal: Ray's own comes without a web page."""
+    if status != HTTPStatus.FORBIDDEN or "text/html" not in headers.get("Content-Type", ""):
+        return ""
+    return (
+        f"A web page came with the answer, so it may not be Ray's. {_must_pass(question)} If it does, the "
+        "credentials are wrong."
+    )
+
+
+def _must_pass(question: Question) -> str:
+    return f"A proxy in front of the dashboard must let {question.method} {question.route} through."
 
 
 def _error_of_status(
@@ -101,12 +139,19 @@ def _error_of_status(
 ) -> AirflowSynapseError:
     failure = classify_status(status)
     if not failure.is_retryable:
-        return RayAddressError(address=question.cluster, reason=failure.reason)
+        return RayAddressError(
+            address=question.cluster,
+            reason=failure.reason,
+            hint=f"Check host, port and path. {_must_pass(question)}",
+        )
+    is_no_route = status == HTTPStatus.NOT_FOUND
     return RayClusterUnreachableError(
         cluster=question.cluster,
         reason=failure.reason,
         job_id=question.job_id,
         retry_after=retry_after(headers),
+        http_status=status,
+        hint=f"Check host, port and path. {_must_pass(question)}" if is_no_route else "",
     )
 
 

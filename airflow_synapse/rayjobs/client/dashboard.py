@@ -13,6 +13,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ class DashboardApi:
         """Return the cluster's answer to ``GET /api/version``, with ``ray_version``."""
         version = await self._session.get_json("/api/version", lane=self._lane)
         if not isinstance(version, dict) or "ray_version" not in version:
-            raise self.unreachable("something answered that is not a Ray dashboard")
+            raise self.unreachable(
+                "something answered that is not a Ray dashboard", http_status=HTTPStatus.OK
+            )
         return version
 
     async def get_state(
@@ -138,7 +141,7 @@ class DashboardApi:
         try:
             return JobInfo.from_api(details)
         except _NOT_OF_RAY as exc:
-            raise self.unreachable(f"it sent {exc}", job_id) from exc
+            raise self.unreachable(f"it sent {exc}", job_id, http_status=HTTPStatus.OK) from exc
 
     async def find_info(self, job_id: str, *, timeout: float | None = None) -> JobInfo | None:
         """Return what the cluster knows about the job; None if it does not know it."""
@@ -181,7 +184,7 @@ class DashboardApi:
                 if number % _ROWS_AT_A_TIME == _ROWS_AT_A_TIME - 1:
                     await asyncio.sleep(0)
         except _NOT_OF_RAY as exc:
-            raise self.unreachable(f"it sent {exc}") from exc
+            raise self.unreachable(f"it sent {exc}", http_status=HTTPStatus.OK) from exc
         return jobs
 
     async def _read_list(self, *, most: int) -> bytearray:

@@ -149,9 +149,16 @@ class JobsApi(Protocol):
         """
 
     def unreachable(
-        self, reason: str, job_id: str | None = None, retry_after: float | None = None
+        self,
+        reason: str,
+        job_id: str | None = None,
+        retry_after: float | None = None,
+        http_status: int | None = None,
     ) -> RayClusterUnreachableError:
-        """Return the error that this cluster is unreachable."""
+        """Return the error that this cluster is unreachable.
+
+        :param http_status: The status of its answer, if it answered.
+        """
 
 
 def jobs_api(

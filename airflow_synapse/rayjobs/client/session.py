@@ -216,7 +216,7 @@ class Session:
         try:
             yield
         except bodies.BodyError as exc:
-            raise self.unreachable(str(exc), job_id) from exc
+            raise self.unreachable(str(exc), job_id, http_status=HTTPStatus.OK) from exc
 
     async def ask_agent(
         self, url: URL, headers: Mapping[str, str], *, lane: Lane, timeout: aiohttp.ClientTimeout
@@ -242,11 +242,19 @@ class Session:
                 protocol.transport.abort()
 
     def unreachable(
-        self, reason: str, job_id: str | None = None, retry_after: float | None = None
+        self,
+        reason: str,
+        job_id: str | None = None,
+        retry_after: float | None = None,
+        http_status: int | None = None,
     ) -> RayClusterUnreachableError:
         """Return the error that this cluster is unreachable."""
         return RayClusterUnreachableError(
-            cluster=self.cluster.address, reason=reason, job_id=job_id, retry_after=retry_after
+            cluster=self.cluster.address,
+            reason=reason,
+            job_id=job_id,
+            retry_after=retry_after,
+            http_status=http_status,
         )
 
     @asynccontextmanager

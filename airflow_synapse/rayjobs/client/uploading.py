@@ -10,8 +10,8 @@ from typing import Any
 
 import aiohttp
 
-from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.client.answers import AbsentError
+from airflow_synapse.exceptions import RayClusterUnreachableError, RayJobSubmissionError
+from airflow_synapse.rayjobs.client.answers import AbsentError, TooLargeError
 from airflow_synapse.rayjobs.client.budget import Kind, Lane
 from airflow_synapse.rayjobs.client.credentials.access import Access
 from airflow_synapse.rayjobs.client.session import Session
@@ -29,17 +29,32 @@ async def upload_file(
     :param route: The path to send it to.
     :param on_progress: Called with how far the upload is.
     :raises RayClusterUnreachableError: if the cluster stopped reading.
+    :raises RayJobSubmissionError: if the file is larger than the cluster, or a proxy, accepts.
     """
     while True:
         sent = session.credentials.current
         try:
             await _send(session, route, path, lane=lane, on_progress=on_progress)
+        except TooLargeError as exc:
+            raise await _too_large(session, path, exc) from exc
         except RayClusterUnreachableError as exc:
             is_broken = exc.__cause__ is not None  # and not only slow
             if not (is_broken and await _was_refused(session, route, sent, lane)):
                 raise
         else:
             return
+
+
+async def _too_large(session: Session, path: Path, error: TooLargeError) -> Exception:
+    size = (await asyncio.to_thread(path.stat)).st_size
+    who = f" (it calls itself {error.server[:50]!r})" if error.server else ""
+    return RayJobSubmissionError(
+        cluster=session.cluster.address,
+        reason=f"its package has {size / 1024**2:.1f} MiB, and something on the way to Ray accepts no request of "
+        f"this size: it answered 413{who}, while Ray's own limit is 100 MiB",
+        hint="Raise the limit of the proxy in front of the dashboard, which is client_max_body_size in nginx. Or "
+        "put a .zip of the folder where the cluster can read it, and give its URI as working_dir.",
+    )
 
 
 async def _was_refused(session: Session, route: str, sent: Access | None, lane: Lane) -> bool:

@@ -130,7 +130,7 @@ class _Submission:
                 return await self._send(is_again=is_again)
             except RayClusterUnreachableError as lost:
                 if not self._is_sent:
-                    raise self._api.unreachable(lost.reason) from lost
+                    raise lost.about(None) from lost
                 if await self._look_up(lost):
                     return True
                 is_again = True

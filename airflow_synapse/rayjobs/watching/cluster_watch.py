@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
@@ -14,6 +15,7 @@ from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
+from airflow_synapse.rayjobs.patience import WrongServer
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
 from airflow_synapse.rayjobs.waiting.waiting_room import WaitingRoom
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
@@ -58,6 +60,10 @@ class ClusterWatch:
         self.metrics = metrics
         self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
         self.waiting_room = WaitingRoom(api.in_lane(Lane.STATUS), interval=pace.waiting_look)
+        self.wrong_server = WrongServer(
+            api.in_lane(Lane.STATUS).get_version,
+            {HTTPStatus.OK: pace.wrong_server, HTTPStatus.NOT_FOUND: pace.no_route},
+        )
         self.log_places = {
             Lane.LOG: LogPlaces(limits.log_streams),
             Lane.END: LogPlaces(

@@ -178,6 +178,7 @@ class JobWatcher:
         except RayClusterUnreachableError as error:
             info = await self._look_after_outage(error, status)
         self._outages.over()
+        self._watch.wrong_server.note_success()
         return info
 
     async def _look_within_limits(self, at: float, status: str) -> JobInfo:
@@ -190,10 +191,13 @@ class JobWatcher:
             self._check_deadlines(status)
 
     async def _look_after_outage(self, error: RayClusterUnreachableError, status: str) -> JobInfo:
+        wrong_server = self._watch.wrong_server
         while True:
             patience = self._outages.begin(error)
             self._check_deadlines(status, error)
-            patience = min([patience, *(left for _, left in self._limits_left(status))])
+            await wrong_server.check(error)
+            limits = (left for _, left in self._limits_left(status))
+            patience = min([patience, wrong_server.time_left(error), *limits])
             pause = min(self._watch.pace.backoff().next_pause(error.retry_after), patience)
             at = asyncio.get_running_loop().time() + pause
             try:

@@ -30,6 +30,9 @@ class Pace:
     :param waiting_is_news_after: Until a job that is PENDING is looked at for why it waits.
     :param waiting_look: Between two looks at why jobs wait on a cluster.
     :param progress_interval: Between two states of a progress bar that are shown.
+    :param wrong_server: Until it is believed that something other than a Ray dashboard answers.
+    :param no_route: The same while a job is watched and the answer is 404, as from a proxy whose dashboard is
+        away.
     :param credentials: How often credentials are read again, and for how long they may be refused.
     """
 
@@ -48,6 +51,8 @@ class Pace:
     waiting_is_news_after: float = 2.0
     waiting_look: float = 5.0
     progress_interval: float = 1.0
+    wrong_server: float = 20.0
+    no_route: float = 120.0
     credentials: CredentialPace = _USUAL_CREDENTIALS
 
     def backoff(self) -> Backoff:

@@ -360,9 +360,9 @@ class StatusBoard:
         self, look: _Look, error: RayClusterUnreachableError | None
     ) -> RayClusterUnreachableError:
         """Return an error of its own for each: they are raised in different tasks."""
-        reason = error.reason if error is not None else "it did not answer in time"
-        retry_after = error.retry_after if error is not None else None
-        return self._api.unreachable(reason, look.job_id, retry_after)
+        if error is not None:
+            return error.about(look.job_id)
+        return self._api.unreachable("it did not answer in time", look.job_id)
 
 
 def _answer(look: _Look, info: JobInfo) -> None:
