@@ -13,7 +13,7 @@ code  meaning
 7     the cluster rejected the credentials
 8     the connection can't be used: it does not exist, or its address or TLS settings are wrong
 9     the job did not end or stop in time
-130   Ctrl-C; a job that was being followed keeps running
+130   Ctrl-C; a job that was being followed keeps running, one that was being submitted is stopped
 141   the reader of the output, such as ``head``, stopped reading; there is no message then
 ====  ==============================================================================================
 """
@@ -75,7 +75,7 @@ IN_HELP = """exit codes:
   7  the cluster rejected the credentials
   8  the connection can't be used
   9  the job did not end or stop in time
-  130  Ctrl-C; a job that was followed keeps running
+  130  Ctrl-C; a job that was followed keeps running, one being submitted is stopped
   141  the reader of the output stopped reading"""
 
 

@@ -8,7 +8,8 @@ import sys
 import time
 import uuid
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +19,9 @@ from airflow_synapse.cli.cluster import again, executor_of, ref_of
 from airflow_synapse.cli.exits import UsageError, command, tell
 from airflow_synapse.cli.logs import follow
 from airflow_synapse.cli.plugins.local_run import run_here
+from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
+from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
@@ -31,16 +34,51 @@ def submit(args: Namespace) -> int:
     """Run a plugin action or a shell command as a job."""
     _refuse_contradictions(args)
     executor = _executor(args)
-    job = _prepared(executor, args)
     if args.local:
         what = f"Action {args.action!r}" if args.action else "The command"
-        return run_here(job, name=what)
-    job_id = _submit(executor, job, args)
-    if not args.wait:
-        print(job_id)  # noqa: T201  # what was asked for
-        return exits.OK
-    tell(f"Submitted Ray job {job_id} to {executor.cluster.address}.")
+        return run_here(_prepared(executor, args), name=what)
+    job_id = args.job_id or f"airflow-cli-{uuid.uuid4().hex[:16]}"
+    with _interruptible(executor, job_id, ref_of(args)) as sent:
+        job = _prepared(executor, args)
+        executor.submit_prepared(job, job_id, on_sent=lambda: sent.append(job_id))
+        if not args.wait:
+            print(job_id)  # noqa: T201  # what was asked for
+            return exits.OK
+        tell(f"Submitted Ray job {job_id} to {executor.cluster.address}.")
     return follow(executor, job_id, ref=ref_of(args))
+
+
+@contextmanager
+def _interruptible(executor: RayJobExecutor, job_id: str, ref: ClusterRef) -> Iterator[list[str]]:
+    """Let Ctrl-C leave no job that the user does not know of, and say whether there is one.
+
+    It yields a list, which must get the job's ID once the job may exist.
+    """
+    if sys.stderr.isatty():
+        executor.on_upload = UploadDisplay(sys.stderr)
+    sent: list[str] = []
+    try:
+        yield sent
+    except KeyboardInterrupt:
+        end = _stopped(executor, job_id, ref) if sent else "Nothing was submitted."
+        tell(f"\nInterrupted. {end}")
+        sys.exit(exits.INTERRUPTED)
+
+
+def _stopped(executor: RayJobExecutor, job_id: str, ref: ClusterRef) -> str:
+    """Stop the job, and return a sentence that says how that went."""
+    try:
+        if executor.stop(job_id):
+            return f"Ray job {job_id} was stopped."
+    except RayJobNotFoundError:
+        return "Nothing was submitted."
+    except (AirflowSynapseError, KeyboardInterrupt):
+        return (
+            f"Ray job {job_id} may be running.\n"
+            f"  check it: {again('status', job_id, ref)}\n"
+            f"  stop it:  {again('stop', job_id, ref)}"
+        )
+    return f"Ray job {job_id} had already ended."
 
 
 def _executor(args: Namespace) -> RayJobExecutor:
@@ -59,22 +97,6 @@ def _executor(args: Namespace) -> RayJobExecutor:
     if args.local:
         return RayJobExecutor("http://localhost", **options)  # prepares the job and sends nothing
     return executor_of(args, **options)
-
-
-def _submit(executor: RayJobExecutor, job: PreparedJob, args: Namespace) -> str:
-    """Submit the job. If interrupted, say how to find out whether it started."""
-    job_id: str = args.job_id or f"airflow-cli-{uuid.uuid4().hex[:16]}"
-    if sys.stderr.isatty():
-        executor.on_upload = UploadDisplay(sys.stderr)
-    try:
-        return executor.submit_prepared(job, job_id)
-    except KeyboardInterrupt:
-        tell(
-            f"\nInterrupted. Ray job {job_id} may have been submitted.\n"
-            f"  check it: {again('status', job_id, ref_of(args))}\n"
-            f"  stop it:  {again('stop', job_id, ref_of(args))}"
-        )
-        sys.exit(exits.INTERRUPTED)
 
 
 def _prepared(executor: RayJobExecutor, args: Namespace) -> PreparedJob:

@@ -8,7 +8,8 @@ import signal
 import socket
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from airflow_synapse.rayjobs.executor import RayJobExecutor
 from tests.cli.conftest import connect
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Delay
-from tests.support.stub_jobs import runtime_env_failure
+from tests.support.stub_jobs import NEVER, runtime_env_failure
 
 CONFIG = """
 name: digits
@@ -194,16 +195,63 @@ def test_connection_that_is_not_there_is_told(airflow_cli) -> None:
     assert "airflow connections add nowhere --conn-type ray" in told.err
 
 
-def test_interrupted_submission_names_the_job(airflow_cli, stub) -> None:
-    """Ctrl-C at the wrong moment leaves it open whether there is a job; its id is told."""
-    stub.inject(Delay(5), route=routes.SUBMIT)
-    main = threading.main_thread().ident
-    threading.Timer(0.7, signal.pthread_kill, (main, signal.SIGINT)).start()
+@contextmanager
+def pressing_ctrl_c(is_so: Callable[[], bool]) -> Iterator[None]:
+    """Press Ctrl-C once it is so."""
+    is_over = threading.Event()
 
-    told = airflow_cli("ray", "submit", "--job-id", "j", "--", "true")
+    def press() -> None:
+        while not is_so():
+            if is_over.wait(0.01):
+                return
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    yield
+    is_over.set()
+    pressing.join()
+
+
+def test_ctrl_c_during_an_upload_submits_nothing(airflow_cli, stub, plugin) -> None:
+    """The command ends at once, and says that there is no job."""
+    stub.inject(Delay(60), route=routes.PUT_PACKAGE)
+
+    with pressing_ctrl_c(lambda: stub.count(routes.PUT_PACKAGE) > 0):
+        told = airflow_cli("ray", "submit", "--working-dir", plugin, "train")
 
     assert (told.code, told.out) == (exits.INTERRUPTED, "")
-    assert "airflow ray status j\n" in told.err
+    assert "Interrupted. Nothing was submitted." in told.err
+    assert stub.count(routes.SUBMIT) == 0
+
+
+def test_ctrl_c_during_a_submission_stops_the_job(airflow_cli, stub) -> None:
+    """The request is followed up until the job is there and can be stopped."""
+    stub.script(runtime=NEVER)
+    stub.inject(Delay(0.5), route=routes.SUBMIT)
+
+    with pressing_ctrl_c(lambda: stub.count(routes.SUBMIT) > 0):
+        told = airflow_cli("ray", "submit", "--job-id", "j", "--", "true")
+
+    assert (told.code, told.out) == (exits.INTERRUPTED, "")
+    assert "Interrupted. Ray job j was stopped." in told.err
+    assert stub.jobs["j"].status == "STOPPED"
+
+
+def test_job_that_is_not_stopped_after_ctrl_c_is_named(airflow_cli, stub) -> None:
+    """If the user has no patience, the commands that check and stop the job are told."""
+    stub.script(runtime=NEVER, stop_delay=NEVER)
+    stub.inject(Delay(0.5), route=routes.SUBMIT)
+
+    with (
+        pressing_ctrl_c(lambda: stub.count(routes.SUBMIT) > 0),
+        pressing_ctrl_c(lambda: stub.count(routes.STOP) > 0),
+    ):
+        told = airflow_cli("ray", "submit", "--job-id", "j", "--", "true")
+
+    assert (told.code, told.out) == (exits.INTERRUPTED, "")
+    assert "Ray job j may be running.\n" in told.err
+    assert "airflow ray stop j\n" in told.err
 
 
 def test_upload_shows_how_far_it_is(stub, tmp_path) -> None:
