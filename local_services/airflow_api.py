@@ -213,6 +213,10 @@ class AirflowApi:
         """Mark a whole run ``success``, ``failed`` or ``queued``."""
         self._request("PATCH", _run(dag_id, run_id), json={"state": state}).raise_for_status()
 
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        """Delete a run, which must not be running."""
+        self._request("DELETE", _run(dag_id, run_id)).raise_for_status()
+
     # Requests
 
     def get(self, path: str) -> Any:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 from typing import Any
 
+from airflow_synapse import settings
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import hook_of, ref_of
 from airflow_synapse.cli.durations import seconds_of
@@ -30,11 +31,21 @@ def check(args: Namespace) -> int:
     _tell_progress(first)
     if connection is not None:
         findings += asyncio.run(_diagnosed(connection.cluster, job_timeout))
+        findings.append(_name())
     is_for_people = args.output in FOR_PEOPLE
     print_rows([row_of(finding, is_for_people=is_for_people) for finding in findings], args.output)
     if is_for_people:
         tell_what_to_do(findings)
     return code_of(findings)
+
+
+def _name() -> Finding:
+    """Return whether this Airflow can tell its jobs from those of others."""
+    name = settings.deployment()
+    if name:
+        return Finding("name", OK, f"Jobs of this Airflow carry the name {name}.")
+    told = "This Airflow has no name, so jobs that nobody wants any more are not stopped."
+    return Finding("name", WARN, told, "Set [ray] deployment or [api] base_url.")
 
 
 def _read_connection(ref: ClusterRef) -> tuple[RayConnection | None, Finding]:

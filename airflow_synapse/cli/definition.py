@@ -173,6 +173,20 @@ ARGS_CHECK = (
     ),
 )
 
+ARGS_REAP = (
+    Arg(
+        ("--dry-run",),
+        help="Only show which jobs look as if nobody wanted them. Looks once and does not wait",
+        action="store_true",
+    ),
+    Arg(
+        ("--force",),
+        help="Stop jobs of deleted tasks even if they are ten or more, and more than half of all. Make sure that "
+        "no other Airflow has the name of this one",
+        action="store_true",
+    ),
+)
+
 _EXAMPLES_OF_SUBMIT = (
     "examples:\n"
     '  airflow ray submit --working-dir plugins/hello greet --params \'{"name": "Ray"}\' --wait\n'
@@ -236,6 +250,14 @@ def get_ray_cli_commands() -> list[CLICommand]:
                     "Stop a job and wait until it has stopped",
                     (ARG_JOB_ID,),
                     "Stop a job and wait until it has ended. Reports an error if it does not end.",
+                ),
+                _command(
+                    "reap.reap",
+                    "Stop the jobs that nobody wants any more",
+                    (*ARGS_REAP, ARG_OUTPUT),
+                    "Stop jobs of this Airflow whose task is over or was deleted, as triggerers do all the time. "
+                    "Needs Airflow's database. Two looks have to agree, so this takes a minute if tasks are over, "
+                    "ten minutes if tasks were deleted, and no time if there is nothing to stop.",
                 ),
                 _command(
                     "check.check",

@@ -19,14 +19,14 @@ from airflow_synapse.collecting.orphans import (
     own_metadata,
 )
 from airflow_synapse.collecting.questions import Question, questions_about
-from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError
+from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.handover.job_metadata import TaskInstanceRef
 from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.hooks.limits import watch_limits
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
-from airflow_synapse.rayjobs.job.stopping import stop
+from airflow_synapse.rayjobs.job.stopping import stop_all
 from airflow_synapse.rayjobs.reporting import ORPHANS_STOPPED, Metrics
 from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
 
@@ -39,7 +39,7 @@ Seats = dict[str, "Lookout"]
 """Which lookout looks at the cluster with this address. Several connections may lead to one cluster."""
 
 _AT_A_TIME = 50
-"""How many jobs are stopped at the same time."""
+"""How many jobs are stopped before the time is looked at again."""
 
 _LOOKS_BEFORE_NEXT_TRY = 10
 """How many intervals pass before a stop is tried again. Each try takes as long as a request may."""
@@ -138,21 +138,18 @@ class Lookout:
         for start in range(0, len(orphans), _AT_A_TIME):
             if start and now() > until:
                 return  # the rest waits for fresh answers from Airflow
-            part = orphans[start : start + _AT_A_TIME]
-            await asyncio.gather(*(self._stop_one(api, orphan) for orphan in part))
+            part = {one.job.job_id: one for one in orphans[start : start + _AT_A_TIME]}
+            for job_id, end in (await stop_all(api, part)).items():
+                self._note_end(api, part[job_id], end)
 
-    async def _stop_one(self, api: JobsApi, orphan: Suspicion) -> None:
+    def _note_end(self, api: JobsApi, orphan: Suspicion, end: object) -> None:
+        """Tell how a stop ended, which is what :func:`.stop_all` returns about it."""
         job_id, cluster = orphan.job.job_id, api.cluster.address
-        try:
-            was_running = await stop(api, job_id)
-        except RayJobNotFoundError:
-            return
-        except AirflowSynapseError as exc:
-            log.warning(texts.NOT_STOPPED, job_id, cluster, orphan, exc)
-            again = asyncio.get_running_loop().time() + _LOOKS_BEFORE_NEXT_TRY * self._pace.interval
-            self._not_before[job_id] = again
-            return
-        if was_running:
+        if isinstance(end, AirflowSynapseError):
+            pause = _LOOKS_BEFORE_NEXT_TRY * self._pace.interval
+            self._not_before[job_id] = asyncio.get_running_loop().time() + pause
+            log.warning(texts.NOT_STOPPED_YET, job_id, cluster, orphan, end, pause)
+        elif end:
             log.info(texts.STOPPED, job_id, cluster, orphan)
             self._metrics.count(ORPHANS_STOPPED)
 
@@ -180,7 +177,7 @@ class Lookout:
         is_new = verdict.spared and not self._is_sparing
         self._is_sparing = bool(verdict.spared)
         if is_new:
-            command = f"airflow ray reap --force --conn-id {self._ref}"
+            command = texts.by_force(self._ref)
             log.error(
                 texts.refusal(
                     len(verdict.spared), cluster=connection.cluster.address, command=command

@@ -11,8 +11,16 @@ NO_NAME = (
 STOPPED = "Ray job %s on %s was stopped, because nobody wants it any more: %s."
 """With the job, the cluster and the reason."""
 
-NOT_STOPPED = "Ray job %s on %s could not be stopped, although nobody wants it any more: %s. It will be tried again. %s"
+NOT_STOPPED = "Ray job %s on %s could not be stopped, although nobody wants it any more: %s. %s"
 """With the job, the cluster, the reason and the error."""
+
+NOT_STOPPED_YET = f"{NOT_STOPPED} The stop will be tried again in about %g s."
+"""The same, with the seconds as well."""
+
+
+def by_force(cluster_ref: object) -> str:
+    """Return the command that stops jobs of gone tasks however many they are."""
+    return f"airflow ray reap --force --conn-id {cluster_ref}"
 
 
 def refusal(number: int, *, cluster: str, command: str) -> str:

@@ -9,6 +9,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse import settings
+from airflow_synapse.collecting import texts
+from airflow_synapse.collecting.orphans import CollectPace
+from airflow_synapse.collecting.supervisor import ask_in_task
+from airflow_synapse.collecting.sweep import Sweep, Swept
 from airflow_synapse.durations import to_interval, to_seconds
 from airflow_synapse.exceptions import RayJobNotFoundError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY
@@ -144,3 +148,66 @@ class DeleteRayJobsOperator(ClusterArguments):
         if not job.is_terminal or not job.end_time or job.end_time > limit:
             return False
         return not self.only_own or job.metadata.get(DEPLOYMENT_KEY) == settings.deployment()
+
+
+class ReapRayJobsOperator(ClusterArguments):
+    """Stops the jobs of this Airflow that nobody wants any more, because their task is over or was deleted.
+
+    Triggerers that watch Ray jobs do this all the time. Use it in a scheduled DAG if no task of this Airflow
+    ever waits in a triggerer.
+
+    Two looks have to agree before a job is stopped. The task waits between them in its worker slot:
+    ``[ray] collect_interval`` if tasks are over, ``[ray] collect_gone_after`` if tasks were deleted, and no
+    time if there is nothing to stop. Returns how many jobs were stopped.
+
+    :param ray_conn_id: The connection to the cluster.
+    :param only_show: Whether to only log which jobs look as if nobody wanted them. This takes one look.
+    :param unreachable_timeout: How long to wait for a cluster that gives no usable answer: seconds, a timedelta
+        or an ISO 8601 duration.
+    """
+
+    template_fields: Sequence[str] = CLUSTER_FIELDS
+    ui_color = "#dff0fb"
+
+    def __init__(
+        self,
+        *,
+        only_show: bool = False,
+        unreachable_timeout: float | timedelta | str = _UNREACHABLE_TIMEOUT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.only_show = only_show
+        self.unreachable_timeout = to_interval(
+            unreachable_timeout, "unreachable_timeout", default=_UNREACHABLE_TIMEOUT
+        )
+
+    def execute(self, context: Context) -> int:  # noqa: ARG002  # Airflow's signature
+        """Stop the jobs."""
+        deployment = settings.deployment()
+        if not deployment:
+            self.log.warning(texts.NO_NAME)
+            return 0
+        executor = self.cluster_hook(unreachable_timeout=self.unreachable_timeout).get_conn()
+        sweep = Sweep(
+            executor,
+            ask_in_task,
+            deployment=deployment,
+            pace=CollectPace(settings.collect_interval(), settings.collect_gone_after()),
+        )
+        if self.only_show:
+            for suspect in sweep.suspects():
+                self.log.info("Ray job %s would be stopped: %s.", suspect.job.job_id, suspect)
+            return 0
+        swept = sweep.run(self.log.info)
+        self._tell(swept, executor.cluster.address)
+        return len(swept.stopped)
+
+    def _tell(self, swept: Swept, cluster: str) -> None:
+        for orphan in swept.stopped:
+            self.log.info(texts.STOPPED, orphan.job.job_id, cluster, orphan)
+        for orphan, error in swept.not_stopped:
+            self.log.warning(texts.NOT_STOPPED, orphan.job.job_id, cluster, orphan, error)
+        if swept.spared:
+            command = texts.by_force(self.cluster_ref)
+            self.log.error(texts.refusal(len(swept.spared), cluster=cluster, command=command))

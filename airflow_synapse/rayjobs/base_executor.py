@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import (
+    AirflowSynapseError,
     RayClusterUnreachableError,
     RayJobTimeoutError,
 )
@@ -273,6 +274,10 @@ class BaseRayExecutor(ClusterCalls, ABC):
             waits for resources.
         """
         return self._call(lambda api: stopping.stop(api, job_id))
+
+    def stop_all(self, job_ids: Collection[str]) -> dict[str, bool | AirflowSynapseError]:
+        """Stop jobs, many at a time, and return for each whether it was running, or its error."""
+        return self._call(lambda api: stopping.stop_all(api, job_ids), is_bounded=False)
 
     def stop_and_tell(
         self, job_id: str, *, logger: Logger, patience: float = stopping.PATIENCE

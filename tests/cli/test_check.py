@@ -24,6 +24,7 @@ JOB, MARKER = "check-me", "the-marker"
 @pytest.fixture
 def cluster(stub, monkeypatch):
     """A stub whose test job does what a real one does."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "prod")
     monkeypatch.setattr(diagnosis, "_new_names", lambda: (JOB, MARKER))
     monkeypatch.setattr(DashboardApi, "settles_in", 0.0)
     stub.script(JOB, log=((0.0, f"{MARKER}\n".encode()),), runtime=0.1)
@@ -53,8 +54,20 @@ def test_good_cluster_is_good(airflow_cli, cluster) -> None:
         "log over agent",
         "log over dashboard",
         "result",
+        "name",
     ]
     assert cluster.jobs == {}
+
+
+def test_airflow_without_a_name_is_warned(airflow_cli, cluster, monkeypatch) -> None:
+    """It can run jobs, but nobody stops those that are orphaned."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://localhost:8080")
+
+    code, found, out = verdicts(airflow_cli)
+
+    assert (code, found["name"]) == (0, "warn")
+    assert "Set [ray] deployment or [api] base_url." in out
 
 
 def test_table_is_for_people(airflow_cli, cluster) -> None:
@@ -66,7 +79,7 @@ def test_table_is_for_people(airflow_cli, cluster) -> None:
     assert told.code == 0
     assert "log over agent" in told.out
     assert "log over agent: Logs are read through the dashboard instead" in told.err
-    assert told.err.endswith("8 ok, 1 warn.\n")
+    assert told.err.endswith("9 ok, 1 warn.\n")
 
 
 def test_old_ray_is_warned_of(airflow_cli, cluster, monkeypatch) -> None:
@@ -159,6 +172,7 @@ def test_cluster_that_is_down(airflow_cli, monkeypatch) -> None:
 
     assert (code, found.pop("connection")) == (exits.UNREACHABLE, "ok")
     assert found.pop("reachability") == "fail"
+    assert found.pop("name") == "warn"
     assert set(found.values()) == {"skipped"}
     assert "t0ken" not in out
 

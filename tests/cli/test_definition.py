@@ -55,6 +55,7 @@ def test_commands_are_there(airflow_cli) -> None:
         "result",
         "report",
         "stop",
+        "reap",
         "check",
     ]
     for sub in group.subcommands:

@@ -35,8 +35,11 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.usefixtures("ray_default")
-def test_check_finds_a_real_ray_good(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_a_real_ray_good(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All steps are ok on a cluster of one node, and the test job does not come back as a phantom."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "prod")
     code = run("check", "-o", "json", "--job-timeout", "90")
 
     found = json.loads(capsys.readouterr().out)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
 
 from airflow_synapse.exceptions import RayJobNotFoundError
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY, STOP_ON_KILL_KEY, WAITS_KEY
-from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator, StopRayJobOperator
+from airflow_synapse.operators.house_keeping import (
+    DeleteRayJobsOperator,
+    ReapRayJobsOperator,
+    StopRayJobOperator,
+)
+from tests.collecting.airflow_states import HERE as PROD
+from tests.collecting.airflow_states import Airflow, a_task, add_job, answer
 from tests.operators.running import a_command, messages, run
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
@@ -143,3 +153,86 @@ def test_job_that_is_not_there(stub: StubDashboard) -> None:
     operator = StopRayJobOperator(task_id="stop", job_id="none-such", missing_ok=True)
     assert run(operator, TaskInstance()) is False
     assert stub.count(routes.STOP) == 0
+
+
+class SupervisorOfTask:
+    """Answers a task's questions about other tasks."""
+
+    def __init__(self) -> None:
+        self.airflow = Airflow()
+
+    def send(self, message: Any) -> Any:
+        if not isinstance(message, GetTaskStates):
+            return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
+        return TaskStatesResult(task_states=answer(message, self.airflow.states))
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> SupervisorOfTask:
+    supervisor = SupervisorOfTask()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    monkeypatch.setattr(ReapRayJobsOperator, "log", logging.getLogger("the task's log"))
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", PROD)
+    monkeypatch.setenv("AIRFLOW__RAY__COLLECT_INTERVAL", "0.05")
+    monkeypatch.setenv("AIRFLOW__RAY__COLLECT_GONE_AFTER", "0.1")
+    return supervisor
+
+
+def reap(**arguments: Any) -> Any:
+    return run(ReapRayJobsOperator(task_id="reap", **arguments), TaskInstance())
+
+
+def test_jobs_that_nobody_wants_are_reaped(
+    stub: StubDashboard, supervisor: SupervisorOfTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After two looks; each job is named with its task and the reason."""
+    add_job(stub, "over", a_task("over"))
+    add_job(stub, "gone", a_task("gone", 3))
+    wanted = add_job(stub, "wanted", a_task("wanted"))
+    supervisor.airflow.states = {a_task("over"): "upstream_failed", a_task("wanted"): "queued"}
+
+    assert reap() == 2
+
+    assert stub.jobs["over"].status == stub.jobs["gone"].status == "STOPPED"
+    assert wanted.status == "RUNNING"
+    assert any("dag.over of run run is upstream_failed." in text for text in messages(caplog))
+    assert any("no longer has its task dag.gone[3]" in text for text in messages(caplog))
+
+
+def test_reaper_can_only_show(
+    stub: StubDashboard, supervisor: SupervisorOfTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``only_show`` names the jobs and stops none."""
+    job = add_job(stub, "j", a_task("over"))
+    supervisor.airflow.states = {a_task("over"): "failed"}
+
+    assert reap(only_show=True) == 0
+    assert job.status == "RUNNING"
+    assert any("Ray job j would be stopped" in text for text in messages(caplog))
+
+
+def test_reaper_leaves_many_gone_tasks_alone(
+    stub: StubDashboard, supervisor: SupervisorOfTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error names the command that does it all the same."""
+    for index in range(10):
+        add_job(stub, f"job-{index}", a_task("train", index))
+
+    assert reap() == 0
+    (error,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert "airflow ray reap --force --conn-id ray_default" in error.getMessage()
+
+
+def test_reaper_of_a_nameless_airflow_only_warns(
+    stub: StubDashboard,
+    supervisor: SupervisorOfTask,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is asked of the cluster."""
+    monkeypatch.setenv("AIRFLOW__RAY__DEPLOYMENT", "")
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
+
+    assert reap() == 0
+    assert any("This Airflow has no name" in text for text in messages(caplog))
+    assert not stub.calls

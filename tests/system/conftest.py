@@ -58,6 +58,10 @@ def airflow(
     }
     config = {
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__RAY__DEPLOYMENT": "system-tests",
+        # Longer than the tests of kills wait, which must not be saved by the collector.
+        "AIRFLOW__RAY__COLLECT_INTERVAL": "16",
+        "AIRFLOW__RAY__COLLECT_GONE_AFTER": "20",
         "AIRFLOW__METRICS__STATSD_ON": "True",
         "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
         "AIRFLOW__METRICS__STATSD_PORT": str(statsd.port),

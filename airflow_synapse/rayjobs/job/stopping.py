@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError, RayJobTimeoutError
 from airflow_synapse.rayjobs.client.budget import Lane
@@ -18,6 +19,9 @@ STOP_POLL_INTERVAL = 0.3
 
 PATIENCE = 120.0
 """Seconds of an outage after which the job is left behind."""
+
+_AT_A_TIME = 50
+"""How many jobs are stopped at the same time."""
 
 _LONGEST_PAUSE = 5.0
 """The longest pause between two tries to reach the cluster, in seconds. A process that is being killed has
@@ -93,6 +97,27 @@ async def stop(api: JobsApi, job_id: str) -> bool:
             return info.status == STOPPED
         if time.monotonic() + STOP_POLL_INTERVAL >= deadline:
             raise _not_stopped(api, info)
+
+
+async def stop_all(api: JobsApi, job_ids: Collection[str]) -> dict[str, bool | AirflowSynapseError]:
+    """Stop jobs, many at a time.
+
+    :return: For each job, whether it was running and is now STOPPED, or why it could not be stopped. A job that
+        the cluster does not know was not running.
+    """
+    places = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(job_id: str) -> bool | AirflowSynapseError:
+        async with places:
+            try:
+                return await stop(api, job_id)
+            except RayJobNotFoundError:
+                return False
+            except AirflowSynapseError as exc:
+                return exc
+
+    ends = await asyncio.gather(*(one(job_id) for job_id in job_ids))
+    return dict(zip(job_ids, ends, strict=True))
 
 
 def _not_stopped(api: JobsApi, info: JobInfo) -> RayJobTimeoutError:

@@ -1,0 +1,99 @@
+"""Jobs that nobody wants any more are stopped. On a real Airflow and Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from airflow.providers_manager import ProvidersManager
+
+from airflow_synapse.rayjobs import RayJobExecutor
+from local_services.airflow_deployment import AirflowDeployment
+from tests.support.fault_proxy import FaultProxy
+from tests.support.statsd_listener import StatsdListener
+from tests.system.test_kills import TASK, Counting, eventually
+
+pytestmark = pytest.mark.timeout(420)
+
+NAMES = ("reaped by the command", "reaped by the operator", "marked", "deleted", "wanted")
+
+Runs = dict[str, Counting]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    airflow: AirflowDeployment,
+    executor: RayJobExecutor,
+    proxy: FaultProxy,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Runs]:
+    """Runs of a task that waits in a triggerer, which has been stopped meanwhile."""
+    proxy.heal()
+    until = tmp_path_factory.mktemp("orphans") / "until"
+    runs = {name: Counting(airflow, executor, "triggerer", until) for name in NAMES}
+    for run in runs.values():
+        airflow.api.wait_task(run.dag_id, run.run_id, TASK, ["deferred"])
+    airflow.triggerer.stop(grace=30)
+    yield runs
+    until.touch()
+    if not airflow.triggerer.is_running:
+        airflow.triggerer.start()
+
+
+@pytest.mark.skipif(
+    not hasattr(ProvidersManager, "cli_command_functions"), reason="Airflow 3.1 has no commands"
+)
+def test_command_shows_and_stops(airflow: AirflowDeployment, runs: Runs) -> None:
+    """It finds the job of a marked task in Airflow's database, and only that."""
+    run = runs["reaped by the command"]
+    (job_id,) = run.jobs
+    airflow.api.mark(run.dag_id, run.run_id, TASK, "success")
+
+    shown = json.loads(airflow.cli("ray", "reap", "--dry-run", "-o", "json"))
+    assert [row["job_id"] for row in shown] == [job_id]
+    assert run.jobs == {job_id: "RUNNING"}
+
+    reaped = json.loads(airflow.cli("ray", "reap", "-o", "json"))
+    assert [row["job_id"] for row in reaped] == [job_id]
+    assert run.jobs == {job_id: "STOPPED"}
+    assert list(runs["wanted"].jobs.values()) == ["RUNNING"]
+
+
+def test_operator_stops(airflow: AirflowDeployment, runs: Runs) -> None:
+    """The example's task asks Airflow's API server, waits and stops the job of a marked task."""
+    run = runs["reaped by the operator"]
+    airflow.api.mark(run.dag_id, run.run_id, TASK, "failed")
+
+    airflow.wait_for_dag("reap_ray_jobs")
+    airflow.api.unpause("reap_ray_jobs")
+    reaping = airflow.api.trigger("reap_ray_jobs")
+    state = airflow.api.wait_run("reap_ray_jobs", reaping, timeout=180)
+
+    assert state == "success", airflow.api.task_log("reap_ray_jobs", reaping, "reap")
+    assert airflow.api.xcom("reap_ray_jobs", reaping, "reap") >= 1
+    assert list(run.jobs.values()) == ["STOPPED"]
+    assert list(runs["wanted"].jobs.values()) == ["RUNNING"]
+
+
+def test_triggerer_stops_what_was_orphaned_while_it_was_away(
+    airflow: AirflowDeployment, runs: Runs, statsd: StatsdListener
+) -> None:
+    """A marked task's job and that of a deleted run; its own log says so, and a metric."""
+    marked, deleted, wanted = (runs[name] for name in ("marked", "deleted", "wanted"))
+    statsd.figures.clear()
+    airflow.api.mark(marked.dag_id, marked.run_id, TASK, "failed")
+    airflow.api.mark_run(deleted.dag_id, deleted.run_id, "failed")
+    airflow.api.delete_run(deleted.dag_id, deleted.run_id)
+    orphans = [*marked.jobs, *deleted.jobs]
+    assert set((marked.jobs | deleted.jobs).values()) == {"RUNNING"}
+
+    airflow.triggerer.start()
+    eventually(lambda: set((marked.jobs | deleted.jobs).values()) == {"STOPPED"}, seconds=150)
+
+    log = airflow.triggerer.log_path.read_text()
+    assert all(f"Ray job {job_id}" in log for job_id in orphans)
+    assert log.count("was stopped, because nobody wants it any more") >= len(orphans)
+    eventually(lambda: sum(statsd.figures["airflow.ray.orphans_stopped"]) >= len(orphans))
+    assert list(wanted.jobs.values()) == ["RUNNING"]
+    wanted.end()
