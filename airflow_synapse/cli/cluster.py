@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from typing import Any
 
@@ -14,8 +15,24 @@ from airflow_synapse.version_compat import AirflowNotFoundException
 
 
 def ref_of(args: Namespace) -> ClusterRef:
-    """Return which cluster a command names."""
-    return ClusterRef(args.conn_id)
+    """Return which cluster a command names.
+
+    :raises RayAddressError: if it names none, or two.
+    """
+    given = {
+        "ray_conn_id": args.conn_id,
+        "ray_cluster": getattr(args, "ray_cluster", None),
+        "kubernetes_conn_id": getattr(args, "kubernetes_conn_id", None),
+        "reach": getattr(args, "reach", None),
+    }
+    try:
+        return ClusterRef.of(**given)
+    except ValueError as exc:
+        raise RayAddressError(
+            address=f"--ray-cluster {given['ray_cluster']}",
+            reason="--conn-id names another cluster",
+            hint="Give one of them.",
+        ) from exc
 
 
 def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
@@ -29,6 +46,12 @@ def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
     try:
         hook.connection  # noqa: B018  # reads it, and the hook keeps it
     except AirflowNotFoundException as exc:
+        if ref.ray_cluster is not None:
+            raise RayAddressError(
+                address=f"connection {ref.kubernetes_conn_id}",
+                reason="Airflow has no connection with this name",
+                hint=f"Create one: airflow connections add {ref.kubernetes_conn_id} --conn-type kubernetes.",
+            ) from exc
         raise RayAddressError(
             address=f"connection {ref}",
             reason="Airflow has no connection with this name",
@@ -48,5 +71,15 @@ def executor_of(args: Namespace, **executor_options: Any) -> RayJobExecutor:
 
 def again(command: str, job_id: str, ref: ClusterRef) -> str:
     """Return a command about a job that users can paste into a terminal."""
-    connection = "" if ref == ClusterRef() else f" --conn-id {ref.ray_conn_id}"
-    return f"airflow ray {command} {job_id}{connection}"
+    default = ClusterRef()
+    if ref.ray_cluster is None:
+        words = {"--conn-id": ref.ray_conn_id if ref != default else ""}
+    else:
+        is_usual = ref.kubernetes_conn_id == default.kubernetes_conn_id
+        words = {
+            "--ray-cluster": ref.ray_cluster,
+            "--kubernetes-conn-id": "" if is_usual else ref.kubernetes_conn_id,
+            "--reach": "" if ref.reach == default.reach else shlex.quote(ref.reach),
+        }
+    options = "".join(f" {name} {value}" for name, value in words.items() if value)
+    return f"airflow ray {command} {job_id}{options}"

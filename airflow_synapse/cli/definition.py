@@ -49,8 +49,21 @@ class _CommandAfterDashes(Arg):
 ARG_CONN_ID = Arg(
     ("--conn-id",),
     help="The cluster's Airflow connection, of type ray (default: ray_default)",
-    default="ray_default",
 )
+ARG_RAY_CLUSTER = Arg(
+    ("--ray-cluster",),
+    help="Instead of a connection: a RayCluster on Kubernetes",
+    metavar="NAMESPACE/NAME",
+)
+ARG_KUBERNETES_CONN_ID = Arg(
+    ("--kubernetes-conn-id",),
+    help="The Airflow connection to the Kubernetes cluster that has it (default: kubernetes_default)",
+)
+ARG_REACH = Arg(
+    ("--reach",),
+    help="The way to it: service, proxy, an address with {namespace} and {name}, or auto (default)",
+)
+ARGS_CLUSTER = (ARG_CONN_ID, ARG_RAY_CLUSTER, ARG_KUBERNETES_CONN_ID, ARG_REACH)
 ARG_JOB_ID = Arg(("job_id",), help="The job's submission ID", metavar="JOB_ID")
 
 ARGS_SUBMIT = (
@@ -279,7 +292,7 @@ def _command(
         name="list" if function == "list_jobs" else function,
         help=about,
         func=lazy_load_command(f"airflow_synapse.cli.{path}"),
-        args=(*args, ARG_CONN_ID, ARG_VERBOSE),
+        args=(*args, *ARGS_CLUSTER, ARG_VERBOSE),
         description=description,
         epilog="\n\n".join(part for part in (examples, exits.IN_HELP) if part),
     )

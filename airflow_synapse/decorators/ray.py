@@ -162,7 +162,10 @@ def ray_task(
     multiple_outputs: bool | None = None,
     requirements: Sequence[str] | str | os.PathLike[str] | None = None,
     # Cluster
-    ray_conn_id: str = ...,
+    ray_conn_id: str | None = ...,
+    ray_cluster: Any = ...,
+    kubernetes_conn_id: str = ...,
+    reach: str = ...,
     # Code and environment
     working_dir: str | os.PathLike[str] | None = None,
     requirements_file: str | os.PathLike[str] | None = None,

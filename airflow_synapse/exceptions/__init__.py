@@ -15,7 +15,10 @@
     │   ├── RayJobNotFoundError             the cluster does not know it, or no longer does
     │   ├── JobIdConflictError              another job has its submission ID
     │   ├── RayJobSubmissionError           we or Ray refused it
-    │   └── RayLogNotFoundError             its log or its result is gone
+    │   ├── RayLogNotFoundError             its log or its result is gone
+    │   ├── RayClusterGoneError             its cluster on Kubernetes is gone
+    │   ├── RayClusterConflictError         somebody else's cluster has the name
+    │   └── RayClusterInvalidError          no cluster can be made of what was given
     ├── RayClusterUnreachableError          no usable answer from the cluster
     ├── RayAuthenticationError              the cluster answered 401 or 403
     ├── RayAddressError                     the cluster's address or TLS settings can't be used
@@ -49,6 +52,11 @@ from airflow_synapse.exceptions.jobs import (
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
+from airflow_synapse.exceptions.kuberay import (
+    RayClusterConflictError,
+    RayClusterGoneError,
+    RayClusterInvalidError,
+)
 from airflow_synapse.exceptions.local_runs import LocalRunFailedError
 from airflow_synapse.exceptions.plugins import (
     ActionNotFoundError,
@@ -71,6 +79,9 @@ __all__ = [
     "PluginRequirementsError",
     "RayAddressError",
     "RayAuthenticationError",
+    "RayClusterConflictError",
+    "RayClusterGoneError",
+    "RayClusterInvalidError",
     "RayClusterUnreachableError",
     "RayJobEntrypointError",
     "RayJobFailedError",

@@ -68,7 +68,8 @@ class RayAuthenticationError(AirflowSynapseError):
     :param job_id: The job that the call was about, if any. It may still be running.
     :param tried_for: Seconds for which the credentials were read again and refused again.
     :param trouble: Why they could not be read again, as a clause, if so.
-    :param hint: What to do; the default is about the credentials.
+    :param told: What was answered, as a clause, if it says more than the status.
+    :param hint: What to do, if that is known.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class RayAuthenticationError(AirflowSynapseError):
         job_id: str | None = None,
         tried_for: float = 0.0,
         trouble: str = "",
+        told: str = "",
         hint: str = "",
     ) -> None:
         super().__init__(
@@ -87,6 +89,7 @@ class RayAuthenticationError(AirflowSynapseError):
             job_id=job_id,
             tried_for=tried_for,
             trouble=trouble,
+            told=told,
             hint=hint,
         )
 
@@ -95,12 +98,13 @@ class RayAuthenticationError(AirflowSynapseError):
     job_id: str | None
     tried_for: float
     trouble: str
+    told: str
     hint: str
 
     @property
     def reason(self) -> str:
         """What happened, as a clause."""
-        return f"it answered {self.http_status}"
+        return self.told or f"it answered {self.http_status}"
 
     def about(self, job_id: str | None) -> RayAuthenticationError:
         """Return another error that says the same about a job, or about none."""
@@ -116,13 +120,14 @@ class RayAuthenticationError(AirflowSynapseError):
         else:
             why = "its credentials were recognized but rejected (403)"
             todo = "The token is wrong or has expired, or it has no permission to use the Jobs API."
+        why, todo = self.told or why, self.hint or todo
         again = ""
         if self.tried_for >= 0.1:
             digits = 0 if self.tried_for >= 1 else 1
             again = f" They were read again for {self.tried_for:.{digits}f} s"
             again += f", but {self.trouble}." if self.trouble else ", and refused each time."
         about = f" Job {self.job_id} may still be running there." if self.job_id else ""
-        return f"The Ray cluster at {self.cluster} refused the request: {why}.{again}{about} {self.hint or todo}"
+        return f"The Ray cluster at {self.cluster} refused the request: {why}.{again}{about} {todo}"
 
 
 class RayAddressError(AirflowSynapseError):

@@ -13,10 +13,12 @@ from airflow_synapse.exceptions import (
     AirflowSynapseError,
     ExecutionError,
     RayAuthenticationError,
+    RayClusterGoneError,
     RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.exceptions.kuberay import RAY_CLUSTER_GONE
 from airflow_synapse.handover.airflow_values import safe_text
 from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
 from airflow_synapse.rayjobs.job.outcome import ERROR, NOT_FOUND, TIMEOUT, UNREACHABLE, Outcome
@@ -79,8 +81,12 @@ def _of_failure(failure: AirflowSynapseError | None) -> Event:
         "reason": f"can't be watched: {text.rstrip('.')}",
         "http_status": getattr(failure, "http_status", None),
     }
+    if isinstance(failure, RayClusterGoneError):
+        told["error_type"] = RAY_CLUSTER_GONE
+        told["ray_cluster"] = failure.cluster
     if isinstance(failure, RayAuthenticationError):
         told["tried_for"], told["trouble"] = failure.tried_for, safe_text(failure.trouble)
+        told["told"], told["hint"] = safe_text(failure.told), safe_text(failure.hint)
         told["is_of_job"] = failure.job_id is not None
     if isinstance(failure, (ExecutionError, RayClusterUnreachableError)):
         told["reason"], told["hint"] = safe_text(failure.reason), safe_text(failure.hint)
@@ -174,6 +180,8 @@ def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowS
             job_id=text_or_none(event.get("job_id")) if event.get("is_of_job") else None,
             tried_for=float(integer_or_none(event.get("tried_for")) or 0),  # of a watch: minutes
             trouble=text_or_none(event.get("trouble")) or "",
+            told=text_or_none(event.get("told")) or "",
+            hint=text_or_none(event.get("hint")) or "",
         )
     facts: dict[str, Any] = {
         "job_id": text_or_none(event.get("job_id")),
@@ -182,6 +190,8 @@ def _failure_of(event: Mapping[str, Any], last_lines: Sequence[str]) -> AirflowS
     }
     if status == UNREACHABLE:
         return RayClusterUnreachableError(cluster=cluster or "its address", **facts)
+    if status == NOT_FOUND and event.get("error_type") == RAY_CLUSTER_GONE:
+        return RayClusterGoneError(cluster=text_or_none(event.get("ray_cluster")), **facts)
     kinds: dict[str, type[ExecutionError]] = {
         TIMEOUT: RayJobTimeoutError,
         NOT_FOUND: RayJobNotFoundError,

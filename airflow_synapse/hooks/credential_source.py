@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_synapse.hooks.connection import RayConnection
@@ -17,7 +17,7 @@ _GOOD_FOR = 1.0
 """Seconds for which a reading serves all who ask. A hundred triggers that start at once, or that are all
 refused, must not ask a secrets backend a hundred times."""
 
-_Readings = dict[str, "asyncio.Task[RayConnection]"]
+_Readings = dict[str, "asyncio.Task[Any]"]
 _readings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Readings] = WeakKeyDictionary()
 
 
@@ -45,7 +45,7 @@ class ConnectionSource:
         return replace(connection, cluster=replace(connection.cluster, source=self))
 
 
-async def shared_reading(name: str, read: Callable[[], Awaitable[RayConnection]]) -> RayConnection:
+async def shared_reading(name: str, read: Callable[[], Awaitable[T]]) -> T:
     """Return what ``read`` returns, or what it returned a moment ago to somebody else on this event loop.
 
     :param name: What is read.
@@ -56,13 +56,14 @@ async def shared_reading(name: str, read: Callable[[], Awaitable[RayConnection]]
     if reading is None:
         reading = readings[name] = loop.create_task(_awaited(read))
 
-        def end(done: asyncio.Task[RayConnection]) -> None:
+        def end(done: asyncio.Task[T]) -> None:
             if not done.cancelled():
                 done.exception()  # all who wanted it may have left
             loop.call_later(_GOOD_FOR, readings.pop, name, None)
 
         reading.add_done_callback(end)
-    return await asyncio.shield(reading)
+    result: T = await asyncio.shield(reading)
+    return result
 
 
 async def _awaited(read: Callable[[], Awaitable[T]]) -> T:

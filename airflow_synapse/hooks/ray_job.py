@@ -35,7 +35,11 @@ _PROBE_JOB = "airflow-synapse-connection-test"
 class RayJobHook(BaseHook):
     """Submits, watches and stops jobs on the Ray cluster of an Airflow connection.
 
-    :param ray_conn_id: The connection, of type ``ray``.
+    :param ray_conn_id: The connection, of type ``ray``. The default is ``ray_default``.
+    :param ray_cluster: Instead of it: a RayCluster on Kubernetes, as ``namespace/name``.
+    :param kubernetes_conn_id: The connection to the Kubernetes cluster that has it.
+    :param reach: The way to it: ``auto``, ``service``, ``proxy`` or an address with ``{namespace}`` and
+        ``{name}``.
     :param executor_options: More arguments for
         :class:`~airflow_synapse.rayjobs.executor.RayJobExecutor`, such as ``working_dir``.
 
@@ -47,9 +51,22 @@ class RayJobHook(BaseHook):
     conn_type = "ray"
     hook_name = "Ray"
 
-    def __init__(self, ray_conn_id: str = default_conn_name, **executor_options: Any) -> None:
+    def __init__(
+        self,
+        ray_conn_id: str | None = None,
+        *,
+        ray_cluster: Any = None,
+        kubernetes_conn_id: str | None = None,
+        reach: str | None = None,
+        **executor_options: Any,
+    ) -> None:
         super().__init__()
-        self.cluster_ref = ClusterRef(ray_conn_id)
+        self.cluster_ref = ClusterRef.of(
+            ray_conn_id=ray_conn_id,
+            ray_cluster=ray_cluster,
+            kubernetes_conn_id=kubernetes_conn_id,
+            reach=reach,
+        )
         self._executor_options = executor_options
         self.interruption: Interruption | None = None
 

@@ -16,6 +16,9 @@ from airflow_synapse.exceptions import (
     PluginManifestError,
     RayAddressError,
     RayAuthenticationError,
+    RayClusterConflictError,
+    RayClusterGoneError,
+    RayClusterInvalidError,
     RayClusterUnreachableError,
     RayJobEntrypointError,
     RayJobInfrastructureError,
@@ -35,6 +38,7 @@ _WORTH_IT = (
     RayJobInfrastructureError,
     RayJobNotScheduledError,
     RayJobNotFoundError,
+    RayClusterGoneError,
     RayClusterUnreachableError,
 )
 """The cluster failed, so the same job may succeed next time."""
@@ -45,6 +49,8 @@ _IN_VAIN = (
     RayJobStoppedError,
     RayJobSubmissionError,
     JobIdConflictError,
+    RayClusterConflictError,
+    RayClusterInvalidError,
     RayAuthenticationError,
     RayAddressError,
     PluginManifestError,

@@ -65,6 +65,28 @@ class CredentialSource(Protocol):
 
 
 @dataclass(frozen=True)
+class KubernetesPlace:
+    """A Ray cluster of KubeRay, to which the way leads through the API server of its Kubernetes cluster.
+
+    :param api_server: The API server's URL.
+    :param namespace: The namespace of the RayCluster.
+    :param name: Its name.
+    """
+
+    api_server: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def url(self) -> str:
+        """The URL of everything in its namespace that belongs to Kubernetes itself."""
+        return f"{self.api_server}/api/v1/namespaces/{self.namespace}"
+
+
+@dataclass(frozen=True)
 class RayCluster:
     """The address of a cluster's Jobs API, and the credentials for it. Its repr shows no secrets.
 
@@ -84,6 +106,7 @@ class RayCluster:
     :param source: Where the credentials come from, if they can be read again.
     :param stop_command: The command with which a person stops a job there. ``{job_id}`` and ``{address}``
         stand for what they say.
+    :param place: Where in Kubernetes it is, if requests go through an API server.
     """
 
     address: str
@@ -98,6 +121,7 @@ class RayCluster:
     token_header: str = DEFAULT_TOKEN_HEADER
     source: CredentialSource | None = field(default=None, repr=False)
     stop_command: str = field(default="ray job stop {job_id} --address {address}", compare=False)
+    place: KubernetesPlace | None = None
 
     def __hash__(self) -> int:
         return hash(self.address)  # the mappings have no hash

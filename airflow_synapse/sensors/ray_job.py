@@ -56,7 +56,8 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
     Killing the sensor does not stop the job, because it belongs to somebody else.
 
     :param job_id: The job's submission ID.
-    :param ray_conn_id: The connection to its cluster.
+    :param ray_conn_id: The connection to its cluster. Instead of it, ``ray_cluster``, ``kubernetes_conn_id`` and
+        ``reach`` may name a RayCluster on Kubernetes.
     :param poll_interval: The longest time between two status requests while deferred: seconds, a timedelta
         or an ISO 8601 duration. The default is ``poke_interval`` if that is given, else 5.
     :param poke_interval: The same in the worker. The default is ``poll_interval``.
@@ -140,8 +141,7 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
         elif not TRIGGERS_RENDER_TEMPLATES:
             reason = "this needs Airflow 3.3"
         elif any(
-            isinstance(value, XComArg)
-            for value in (self.job_id, *self.cluster_ref.arguments().values())
+            isinstance(value, XComArg) for value in (self.job_id, *self.cluster_fields.values())
         ):
             reason = "its arguments come from another task; use a template instead"
         elif "xcom_pull" in str(self.job_id) and "map_indexes" not in str(self.job_id):
@@ -154,7 +154,7 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
     def _trigger_arguments(self) -> dict[str, Any]:
         return {
             "job_id": self.job_id,
-            **self.cluster_ref.arguments(),
+            **self.cluster_fields,
             "poll_interval": self.poll_interval,
             "stream_logs": self.stream_logs,
             "stop_on_kill": False,

@@ -18,9 +18,9 @@ from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.handover.events import event_of
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, JOB_PAGE_KEY
-from airflow_synapse.hooks.cluster_ref import DEFAULT_CONN_ID, ClusterRef
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS, ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
-from airflow_synapse.hooks.template_values import to_required_text, to_text
+from airflow_synapse.hooks.template_values import to_required_text
 from airflow_synapse.rayjobs.job.outcome import TIMEOUT, Outcome
 from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
@@ -77,7 +77,10 @@ class RayJobTrigger(BaseTrigger):
     trigger belongs to, and may change.
 
     :param job_id: The job's submission ID.
-    :param ray_conn_id: The connection to its cluster.
+    :param ray_conn_id: The connection to its cluster. The default is ``ray_default``.
+    :param ray_cluster: Instead of it: a RayCluster on Kubernetes, as ``namespace/name``.
+    :param kubernetes_conn_id: The connection to the Kubernetes cluster that has it.
+    :param reach: The way to it.
     :param poll_interval: The longest time between two status requests: seconds, a timedelta or an ISO 8601
         duration.
     :param stream_logs: Whether to show the job's log in the task's log.
@@ -103,8 +106,11 @@ class RayJobTrigger(BaseTrigger):
     def __init__(
         self,
         job_id: str,
-        ray_conn_id: str = DEFAULT_CONN_ID,
+        ray_conn_id: str | None = None,
         *,
+        ray_cluster: Any = None,
+        kubernetes_conn_id: str | None = None,
+        reach: str | None = None,
         poll_interval: float | timedelta | str = _POLL_INTERVAL,
         stream_logs: bool = True,
         stop_on_kill: bool = True,
@@ -118,6 +124,9 @@ class RayJobTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
         self.job_id = job_id
         self.ray_conn_id = ray_conn_id
+        self.ray_cluster = ray_cluster
+        self.kubernetes_conn_id = kubernetes_conn_id
+        self.reach = reach
         self.poll_interval = to_interval(poll_interval, "poll_interval", default=_POLL_INTERVAL)
         self.stream_logs = stream_logs
         self.stop_on_kill = stop_on_kill
@@ -134,7 +143,7 @@ class RayJobTrigger(BaseTrigger):
     @property
     def cluster_ref(self) -> ClusterRef:
         """Where the cluster is, once Airflow has rendered the trigger's arguments."""
-        return ClusterRef(to_text(self.ray_conn_id) or DEFAULT_CONN_ID)
+        return ClusterRef.of(**{name: getattr(self, name) for name in CLUSTER_FIELDS})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to continue."""

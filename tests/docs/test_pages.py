@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_synapse import exceptions
 from airflow_synapse.get_provider_info import OPTIONS, get_provider_info
+from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.house_keeping import DeleteRayJobsOperator
 from airflow_synapse.operators.plugin_action import SubmitPluginActionOperator
@@ -306,7 +307,7 @@ def test_arguments_of_house_keeping_are_all_told() -> None:
     """The table has what the operator has beside those that all have."""
     told = {quoted(name)[0] for name, *_ in table(DOCS / "house_keeping.md", "argument")}
 
-    assert told == own_arguments(DeleteRayJobsOperator) - {"ray_conn_id", "unreachable_timeout"}
+    assert told == own_arguments(DeleteRayJobsOperator) - {*CLUSTER_FIELDS, "unreachable_timeout"}
 
 
 def test_changelog_fragments_have_a_type() -> None:

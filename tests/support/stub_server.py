@@ -54,6 +54,7 @@ class StubServer:
 
     def __init__(self, *, token: str | None, clock: Callable[[], float]) -> None:
         self.token = token
+        self.token_header = "Authorization"
         self.calls: list[Call] = []
         self._clock = clock
         self._faults = FaultPlan()
@@ -155,7 +156,7 @@ class StubServer:
     @web.middleware
     async def _ask_for_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self.token is not None:
-            given = request.headers.get("Authorization")
+            given = request.headers.get(self.token_header)
             if not given:
                 return text_answer(401, "Unauthorized: Missing authentication token")
             if given != f"Bearer {self.token}":

@@ -94,30 +94,53 @@ class TokenProxy(StubServer):
             self.refused.append(f"{request.method} {request.path}")
             return text_answer(self._status, "Who are you?")
         self.let_in += 1
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.lower() not in {*_HOP_BY_HOP, self._header.lower()}
-        }
         assert self._session is not None
-        async with self._session.request(
-            request.method,
-            URL(self._target + request.raw_path, encoded=True),
-            headers=headers,
-            data=request.content.iter_any() if request.body_exists else None,
-            allow_redirects=False,
-        ) as answer:
-            response = web.StreamResponse(status=answer.status)
-            for name, value in answer.headers.items():
-                if name.lower() not in _HOP_BY_HOP:
-                    response.headers[name] = value
-            await response.prepare(request)
-            if self._hides_agents and answer.content_type == "application/json":
-                await response.write((await answer.read()).replace(_AGENT, _NO_AGENT))
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
-            return response
+        url = self._target + request.raw_path
+        edit = _hide_agents if self._hides_agents else None
+        return await pass_on(self._session, request, url, without=self._header, edit=edit)
+
+
+def _hide_agents(body: bytes) -> bytes:
+    return body.replace(_AGENT, _NO_AGENT)
+
+
+async def pass_on(
+    session: aiohttp.ClientSession,
+    request: web.Request,
+    url: str,
+    *,
+    without: str,
+    edit: Callable[[bytes], bytes] | None = None,
+) -> web.StreamResponse:
+    """Answer with what another server answers, in pieces as they come.
+
+    :param url: Where to send the request.
+    :param without: A header that is not passed on.
+    :param edit: Changes a JSON answer.
+    """
+    headers = {
+        name: value
+        for name, value in request.headers.items()
+        if name.lower() not in {*_HOP_BY_HOP, without.lower()}
+    }
+    async with session.request(
+        request.method,
+        URL(url, encoded=True),
+        headers=headers,
+        data=request.content.iter_any() if request.body_exists else None,
+        allow_redirects=False,
+    ) as answer:
+        response = web.StreamResponse(status=answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _HOP_BY_HOP:
+                response.headers[name] = value
+        await response.prepare(request)
+        if edit is not None and answer.content_type == "application/json":
+            await response.write(edit(await answer.read()))
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+        return response
 
 
 def json_web_token(*, lives: float, number: int = 0) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.exceptions import (
     ExecutionError,
+    RayAuthenticationError,
+    RayClusterGoneError,
     RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobTimeoutError,
@@ -145,11 +147,11 @@ class AnswerableOperator(RayJobArguments):
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
         """Leave a job that nobody watches any more to the next try, or stop it if there is no next try.
 
-        If the cluster was unreachable until now, this does not wait for it again.
+        If the cluster was unreachable or refused us until now, this does not ask it again.
         """
-        if job_id is None or isinstance(error, RayJobNotFoundError):
+        if job_id is None or isinstance(error, (RayJobNotFoundError, RayClusterGoneError)):
             return
-        is_unreachable = isinstance(error, RayClusterUnreachableError)
+        is_unreachable = isinstance(error, (RayClusterUnreachableError, RayAuthenticationError))
         if self.reattach and will_be_retried(self, context, error):
             self._submitted_id = None
             runs = "may be running. If it is, the" if is_unreachable else "keeps running. The"

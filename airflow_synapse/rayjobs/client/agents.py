@@ -16,6 +16,7 @@ from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
 from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more
 from airflow_synapse.rayjobs.client.budget import Lane
+from airflow_synapse.rayjobs.client.kubernetes.pods import Pods
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.models import JobInfo
@@ -74,13 +75,21 @@ def is_agent_usable(info: JobInfo) -> bool:
 
 
 async def read_range(
-    session: Session, info: JobInfo, filename: str, position: int, *, lane: Lane
+    session: Session,
+    info: JobInfo,
+    filename: str,
+    position: int,
+    *,
+    lane: Lane,
+    pods: Pods | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a file in the log directory of the job's node from ``position`` on.
 
     The address comes from the cluster, so neither headers nor cookies are sent there, and the token
-    only if it is sent over plain HTTP anyway.
+    only if it is sent over plain HTTP anyway. Through Kubernetes' API server everything is sent, because that
+    already has it.
 
+    :param pods: The way to the agent, if it leads through there.
     :raises AgentUnusableError: if the agent can't be reached from here or does not serve the file, or
         if the connection breaks before any byte came.
     :raises RayLogNotFoundError: if the file is shorter than ``position``.
@@ -88,14 +97,25 @@ async def read_range(
     """
     cluster, address = session.cluster, info.driver_agent_http_address or ""
     headers = {"Range": f"bytes={position}-", "Accept-Encoding": "identity"}
-    if cluster.address.startswith("http://"):
-        headers.update((await session.credentials.access()).token)
-    url = URL(f"{parse_address(address)}/logs/{quote(filename, safe='')}", encoded=True)
+    access, path = await session.credentials.access(), f"/logs/{quote(filename, safe='')}"
+    if pods is not None:
+        url = await pods.url_of_agent(session, address, path)
+    else:
+        url = URL(f"{parse_address(address)}{path}", encoded=True)
+        if cluster.address.startswith("http://"):
+            headers.update(access.token)
     limit = cluster.request_timeout
     timeout = for_each_step(min(CONNECT_TIMEOUT, limit), min(READ_TIMEOUT, limit))
     has_begun = False
     try:
-        async with await session.ask_agent(url, headers, lane=lane, timeout=timeout) as answer:
+        asked = session.ask_agent(
+            url,
+            headers,
+            lane=lane,
+            timeout=timeout,
+            access=access if pods is not None else None,
+        )
+        async with await asked as answer:
             if answer.status == HTTPStatus.PARTIAL_CONTENT:
                 async with aclosing(bodies.chunks_of(answer)) as chunks:
                     async for chunk in chunks:

@@ -30,6 +30,7 @@ from airflow_synapse.rayjobs.client.answers import (
 )
 from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
+from airflow_synapse.rayjobs.client.kubernetes.pods import Pods
 from airflow_synapse.rayjobs.client.session import Session
 from airflow_synapse.rayjobs.client.uploading import upload_file
 from airflow_synapse.rayjobs.models import (
@@ -72,12 +73,16 @@ class DashboardApi:
 
     :param session: The connections; closed with this.
     :param lane: What its requests are for.
+    :param pods: The way to the agents, if it leads through Kubernetes' API server.
     """
 
     settles_in = SETTLES_IN
 
-    def __init__(self, session: Session, lane: Lane = Lane.CALL) -> None:
+    def __init__(
+        self, session: Session, lane: Lane = Lane.CALL, *, pods: Pods | None = None
+    ) -> None:
         self._session = session
+        self._pods = pods
         self._lane = lane
         self.unreachable = session.unreachable
 
@@ -98,7 +103,7 @@ class DashboardApi:
 
     def in_lane(self, lane: Lane) -> DashboardApi:
         """Return the same API with requests that count for another lane."""
-        return DashboardApi(self._session, lane)
+        return DashboardApi(self._session, lane, pods=self._pods)
 
     async def __aenter__(self) -> DashboardApi:
         return self
@@ -307,7 +312,9 @@ class DashboardApi:
         self, info: JobInfo, filename: str, position: int
     ) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes of a file from ``position`` on, served by the agent on the job's node."""
-        return agents.read_range(self._session, info, filename, position, lane=self._lane)
+        return agents.read_range(
+            self._session, info, filename, position, lane=self._lane, pods=self._pods
+        )
 
 
 class _Announced:

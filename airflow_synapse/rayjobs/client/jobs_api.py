@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from anyio import fail_after
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.rayjobs.client.answers import error_of_answer
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.credentials.pace import USUAL_PACE, CredentialPace
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
 from airflow_synapse.rayjobs.client.dashboard import DashboardApi
-from airflow_synapse.rayjobs.client.session import Session
+from airflow_synapse.rayjobs.client.kubernetes.answers import error_of_proxied_answer
+from airflow_synapse.rayjobs.client.kubernetes.pods import Pods
+from airflow_synapse.rayjobs.client.session import Session, Understand
 from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
 from airflow_synapse.rayjobs.reporting import NO_METRICS, Metrics, UploadProgress
 
@@ -174,10 +178,17 @@ def jobs_api(
     :param metrics: Where requests are counted.
     :param credential_pace: How often credentials are read again, and for how long they may be refused.
     """
+    understand: Understand = error_of_answer
+    if cluster.place is not None:
+        understand = partial(error_of_proxied_answer, cluster.place)
     session = Session(
-        cluster, requests_per_second=requests_per_second, metrics=metrics, pace=credential_pace
+        cluster,
+        requests_per_second=requests_per_second,
+        metrics=metrics,
+        pace=credential_pace,
+        understand=understand,
     )
-    return DashboardApi(session)
+    return DashboardApi(session, pods=Pods(cluster.place) if cluster.place is not None else None)
 
 
 async def answered_within(api: JobsApi, seconds: float | None, work: Awaitable[T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -34,6 +34,8 @@ from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classi
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
 
+Understand = Callable[[Question, int, Mapping[str, str], str], Exception]
+
 _LONGEST_REFUSAL = 64 * 1024
 """Bytes of an answer other than 200 that are read to learn what it means."""
 
@@ -52,6 +54,7 @@ class Session:
     :param requests_per_second: The limit for all sessions with the cluster on this event loop.
     :param metrics: Where requests are counted.
     :param pace: How often credentials are read again, and for how long they may be refused.
+    :param understand: Returns the error for an answer other than 200.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Session:
         requests_per_second: float,
         metrics: Metrics,
         pace: CredentialPace,
+        understand: Understand = error_of_answer,
     ) -> None:
         self.cluster = cluster
+        self._understand = understand
         self.credentials = Credentials(cluster, pace)
         self._pace = pace
         self._rate = requests_per_second
@@ -100,6 +105,7 @@ class Session:
         job_id: str | None = None,
         timeout: float | aiohttp.ClientTimeout | None = None,
         is_extra: bool = False,
+        base: str = "",
         **kwargs: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request to the dashboard and yield its answer, if that is 200.
@@ -112,6 +118,8 @@ class Session:
         :param job_id: The job it is about, for errors.
         :param timeout: Seconds for the whole request, by default the cluster's ``request_timeout``.
         :param is_extra: Whether the cluster may refuse it to us though our credentials are good.
+        :param base: What the path is appended to, by default the cluster's address. It must be of the same
+            server.
         :param kwargs: aiohttp's arguments. ``data`` may be a function that returns the body, if that can be
             read only once.
         """
@@ -120,9 +128,10 @@ class Session:
             timeout = aiohttp.ClientTimeout(total=timeout or self.cluster.request_timeout)
         refusals = self.credentials.refusals(self._patience(lane, kind, timeout))
         question = Question(method, path, job_id, self._base)
+        url = URL((base or self._base) + path, encoded=True)
         while True:
             access = await self.credentials.access()
-            sent = self._send(question, access, lane, kind, timeout=timeout, **kwargs)
+            sent = self._send(question, url, access, lane, kind, timeout=timeout, **kwargs)
             async with sent as response:
                 error = await self._refusal(response, question)
                 if is_extra or not isinstance(error, RayAuthenticationError):
@@ -145,6 +154,7 @@ class Session:
     async def _send(
         self,
         question: Question,
+        url: URL,
         access: Access,
         lane: Lane,
         kind: Kind,
@@ -154,7 +164,6 @@ class Session:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request once and yield its answer, whatever it is."""
         session = self._open(access)
-        url = URL(self._base + question.path, encoded=True)
         headers = {**access.headers, **kwargs.pop("headers", {})}
         try:
             # Redirects are not followed: headers could leak to another host.
@@ -189,10 +198,11 @@ class Session:
         job_id: str | None = None,
         timeout: float | None = None,
         most: int = bodies.MAX_JSON,
+        **kwargs: Any,
     ) -> Any:
         """Return the JSON that a GET is answered with."""
         async with self.request(
-            "GET", path, lane=lane, kind=kind, job_id=job_id, timeout=timeout
+            "GET", path, lane=lane, kind=kind, job_id=job_id, timeout=timeout, **kwargs
         ) as response:
             return await self.json_of(response, job_id, most=most)
 
@@ -219,13 +229,29 @@ class Session:
             raise self.unreachable(str(exc), job_id, http_status=HTTPStatus.OK) from exc
 
     async def ask_agent(
-        self, url: URL, headers: Mapping[str, str], *, lane: Lane, timeout: aiohttp.ClientTimeout
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        lane: Lane,
+        timeout: aiohttp.ClientTimeout,
+        access: Access | None = None,
     ) -> aiohttp.ClientResponse:
         """Return the answer from an agent's address. Its body has not been read yet.
 
         Headers and cookies of the dashboard are not sent there.
+
+        :param access: What to send all the same, if the way leads through the dashboard's own server.
         """
         async with self._turn(lane, Kind.STREAM):
+            if access is not None:
+                return await self._open(access).get(
+                    url,
+                    headers={**access.headers, **headers},
+                    ssl=access.tls,
+                    timeout=timeout,
+                    allow_redirects=False,
+                )
             if self._agents is None:
                 self._agents = aiohttp.ClientSession(
                     cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -288,7 +314,7 @@ class Session:
     async def _refusal(
         self, response: aiohttp.ClientResponse, question: Question
     ) -> Exception | None:
-        if response.status == HTTPStatus.OK:
+        if response.status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return None
         text = await bodies.read_beginning(response, most=_LONGEST_REFUSAL)
-        return error_of_answer(question, response.status, response.headers, text)
+        return self._understand(question, response.status, response.headers, text)

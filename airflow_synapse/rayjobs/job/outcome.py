@@ -8,6 +8,7 @@ from typing import Any
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
     ExecutionError,
+    RayClusterGoneError,
     RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobTimeoutError,
@@ -24,6 +25,7 @@ ERROR = "ERROR"
 _STATUSES: tuple[tuple[type[AirflowSynapseError], str], ...] = (
     (RayJobTimeoutError, TIMEOUT),
     (RayJobNotFoundError, NOT_FOUND),
+    (RayClusterGoneError, NOT_FOUND),
     (RayClusterUnreachableError, UNREACHABLE),
 )
 

@@ -6,7 +6,12 @@ import asyncio
 import time
 from collections.abc import Collection
 
-from airflow_synapse.exceptions import AirflowSynapseError, RayJobNotFoundError, RayJobTimeoutError
+from airflow_synapse.exceptions import (
+    AirflowSynapseError,
+    RayClusterGoneError,
+    RayJobNotFoundError,
+    RayJobTimeoutError,
+)
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job.submission import remaining
@@ -63,6 +68,8 @@ async def stop_and_tell(
     )
     try:
         was_running = await outlast(outages, lambda: stop(api, job_id))
+    except RayClusterGoneError as exc:
+        logger.info("Ray job %s needs no stop: %s", job_id, exc)
     except RayJobNotFoundError:
         logger.info("The cluster does not know Ray job %s, so there was nothing to stop.", job_id)
     except AirflowSynapseError as exc:

@@ -237,6 +237,7 @@ class Refusals:
             job_id=error.job_id,
             tried_for=time.monotonic() - (self._first or time.monotonic()),
             trouble=self._credentials.trouble,
+            told=error.told,
             hint=error.hint,
         )
 

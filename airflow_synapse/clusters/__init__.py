@@ -1,0 +1,1 @@
+"""Ray clusters that KubeRay makes on Kubernetes. Imports no Airflow."""
