@@ -124,7 +124,7 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
-        "hooks": _modules("airflow_synapse.hooks.ray_job"),
+        "hooks": _modules("airflow_synapse.hooks.ray_job", "airflow_synapse.hooks.kuberay"),
         "triggers": _modules("airflow_synapse.triggers.ray_job"),
         "operators": _modules(
             "airflow_synapse.operators.plugin_action",

@@ -32,6 +32,7 @@ from airflow_synapse.exceptions import (
     ExecutionError,
     RayAddressError,
     RayAuthenticationError,
+    RayClusterGoneError,
     RayClusterUnreachableError,
     RayJobFailedError,
     RayJobNotFoundError,
@@ -58,6 +59,7 @@ _CODES: dict[type[AirflowSynapseError], int] = {
     RayJobStoppedError: STOPPED,
     RayJobNotFoundError: NOT_FOUND,
     RayLogNotFoundError: NOT_FOUND,
+    RayClusterGoneError: NOT_FOUND,
     RayClusterUnreachableError: UNREACHABLE,
     RayAuthenticationError: AUTHENTICATION,
     RayAddressError: CONNECTION,
@@ -70,7 +72,7 @@ IN_HELP = """exit codes:
   2  bad input, or Ray refused the job
   3  the job FAILED
   4  the job was STOPPED
-  5  the cluster does not know the job, or its log is gone
+  5  the cluster does not know the job, or its log or the cluster is gone
   6  the cluster is unreachable
   7  the cluster rejected the credentials
   8  the connection can't be used

@@ -106,6 +106,8 @@ def test_every_error_has_an_exit_code() -> None:
     assert bad_input == {
         "RayJobSubmissionError",
         "JobIdConflictError",
+        "RayClusterConflictError",
+        "RayClusterInvalidError",
         "PluginManifestError",
         "PluginRequirementsError",
         "FunctionSourceError",

@@ -19,7 +19,7 @@ def api_server(
     stub_dashboard: StubDashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StubApiServer]:
     """A stub API server, to which ``kubernetes_default`` leads."""
-    with StubApiServer(stub_dashboard) as server:
+    with StubApiServer(stub_dashboard.url, stub_dashboard.agent_url) as server:
         connect(monkeypatch, server, tmp_path)
         yield server
 

@@ -120,22 +120,20 @@ def test_head_that_starts_is_an_outage(api_server: StubApiServer) -> None:
 
 
 @pytest.mark.parametrize("verb", ["get", "create"])
-def test_missing_right_is_told_as_a_role(api_server: StubApiServer, verb: str) -> None:
+def test_missing_right_is_told_as_a_role(
+    api_server: StubApiServer, stub_dashboard: StubDashboard, verb: str
+) -> None:
     """The error shows the Role that is missing, as YAML that can be applied."""
     api_server.denied.add((verb, "services/proxy"))
+    stub_dashboard.add_job("j", runtime=60.0)
     executor = an_executor()
 
     with pytest.raises(RayAuthenticationError) as caught:
-        executor.list_jobs() if verb == "get" else executor.stop(_a_job(executor, api_server))
+        executor.list_jobs() if verb == "get" else executor.stop("j")
 
     assert f"resources: [services/proxy], verbs: [{verb}]" in str(caught.value)
     assert "kind: Role" in str(caught.value)
     assert 'User "airflow" cannot' in str(caught.value)
-
-
-def _a_job(executor: RayJobExecutor, api_server: StubApiServer) -> str:
-    api_server._dashboard.add_job("j", runtime=60.0)
-    return "j"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The part of a Kubernetes API server that airflow-synapse talks to, with a stub dashboard as a Ray cluster.
+"""The part of a Kubernetes API server that airflow-synapse talks to, in front of a dashboard.
 
 Every claim it makes about Kubernetes is held against a real one by ``tests/kubernetes``.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from aiohttp import web
 
-from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_server import StubServer
 from tests.support.token_proxy import pass_on
 
@@ -32,12 +32,13 @@ STARTING = "the request has been made before all known HTTP paths have been inst
 
 
 class StubApiServer(StubServer):
-    """An API server of one namespace with one RayCluster, whose head is a stub dashboard.
+    """An API server of one namespace with one RayCluster.
 
-    :param dashboard: The head and its agent.
+    :param dashboard_url: The dashboard of its head.
+    :param agent_url: The agent of its head.
     """
 
-    def __init__(self, dashboard: StubDashboard) -> None:
+    def __init__(self, dashboard_url: str, agent_url: str) -> None:
         super().__init__(token=None, clock=time.monotonic)
         self.url = ""
         self.valid = "kubernetes-token"
@@ -47,7 +48,8 @@ class StubApiServer(StubServer):
         self.events: list[dict[str, Any]] = []
         self.has_kuberay = True
         self.is_head_up = True
-        self._dashboard = dashboard
+        self._dashboard_url = dashboard_url
+        self._agent_url = agent_url
         self._session: aiohttp.ClientSession | None = None
 
     def kubeconfig(self, folder: Path) -> Path:
@@ -118,13 +120,16 @@ class StubApiServer(StubServer):
         return web.json_response(self.clusters[name])
 
     async def _list_pods(self, request: web.Request) -> web.Response:
-        # The address that the stub's jobs name as that of their agent.
-        pod = {
-            "metadata": {"name": POD, "namespace": NAMESPACE},
-            "status": {"podIP": "127.0.0.1", "phase": "Running"},
-        }
-        is_there = NAME in self.clusters
-        found = {"items": [pod] if is_there else []}
+        # One of them is the address that jobs name as that of their agent.
+        own = [a.address for all_of in psutil.net_if_addrs().values() for a in all_of]
+        pods = [
+            {
+                "metadata": {"name": POD, "namespace": NAMESPACE},
+                "status": {"podIP": address, "phase": "Running"},
+            }
+            for address in own
+        ]
+        found = {"items": pods if NAME in self.clusters else []}
         return self._refusal(request, "list", "pods") or web.json_response(found)
 
     async def _list_events(self, request: web.Request) -> web.Response:
@@ -160,16 +165,16 @@ class StubApiServer(StubServer):
             return not_found("services", f"{name}-head-svc")
         if not self.is_head_up:
             return status_answer(503, "ServiceUnavailable", REFUSED)
-        return await self._pass_on(request, self._dashboard.url)
+        return await self._pass_on(request, self._dashboard_url)
 
     async def _proxy_pod(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refusal(request, "get", "pods/proxy", name=request.match_info["pod"])
         if refusal is not None:
             return refusal
         pod, _, port = request.match_info["pod"].partition(":")
-        if pod != POD or not self._dashboard.agent_url.endswith(f":{port}"):
+        if pod != POD or not self._agent_url.endswith(f":{port}"):
             return not_found("pods", pod)
-        return await self._pass_on(request, self._dashboard.agent_url)
+        return await self._pass_on(request, self._agent_url)
 
     async def _pass_on(self, request: web.Request, target: str) -> web.StreamResponse:
         assert self._session is not None
