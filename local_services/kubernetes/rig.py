@@ -42,7 +42,7 @@ class KubernetesRig:
     """
 
     def __init__(
-        self, *, on_progress: Progress | None = None, start_timeout: float = 120.0
+        self, *, on_progress: Progress | None = None, start_timeout: float = 240.0
     ) -> None:
         self.images: Mapping[str, str] = images()
         self._on_progress = on_progress or (lambda _: None)

@@ -23,7 +23,7 @@ AGENT_PORT = 52365
 T = TypeVar("T")
 
 
-def wait_for(what: str, look: Callable[[], T | None], *, timeout: float = 120.0) -> T:
+def wait_for(what: str, look: Callable[[], T | None], *, timeout: float = 180.0) -> T:
     """Return what ``look`` finds, once it finds something."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
@@ -143,7 +143,7 @@ class KubeRayCluster:
 
     def wait_until_ready(self) -> KubeRayCluster:
         """Return when its head answers."""
-        wait_for(f"{self.name} to be ready", self.is_ready, timeout=180)
+        wait_for(f"{self.name} to be ready", self.is_ready, timeout=300)
         return self
 
     def is_ready(self) -> bool:

@@ -10,7 +10,7 @@ from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
 from tests.kubernetes.api_answers import ApiAnswer, ask
 from tests.kubernetes.ray_clusters import PODS, KubeRayCluster, wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 _ECHO = """
 import http.server

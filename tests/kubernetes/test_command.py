@@ -18,7 +18,7 @@ from local_services.kubernetes.images import NOTHING
 from local_services.kubernetes.rig import KubernetesRig
 from tests.kubernetes.ray_clusters import wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import pytest
 from airflow_synapse.exceptions import RayJobNotFoundError
 from tests.kubernetes.ray_clusters import AGENT_PORT, PODS, KubeRayCluster
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MIB = 1024 * 1024
 

@@ -12,7 +12,7 @@ from local_services.kubernetes.images import NOTHING
 from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
 from tests.kubernetes.ray_clusters import PODS, wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 Start = Callable[..., str]
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.kubernetes.long_watches import Watched
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("source", ["file", "callable"])
