@@ -41,6 +41,13 @@ Seats = dict[str, "Lookout"]
 _AT_A_TIME = 50
 """How many jobs are stopped before the time is looked at again."""
 
+_PAUSE_PER_LIST = 20.0
+"""How many times longer than a list of jobs the pause after it is. A head node that remembers 10,000 jobs is
+busy with their list for 3 s, and answers nothing else meanwhile."""
+
+_LONGEST_PAUSE = 600.0
+"""The longest of these pauses, in seconds."""
+
 _LOOKS_BEFORE_NEXT_TRY = 10
 """How many intervals pass before a stop is tried again. Each try takes as long as a request may."""
 
@@ -77,6 +84,7 @@ class Lookout:
         self._is_failing = False
         self._is_sparing = False
         self._not_before: dict[str, float] = {}
+        self._least_pause = 0.0
 
     async def keep_looking(self) -> None:
         """Look until cancelled, whatever goes wrong."""
@@ -89,7 +97,7 @@ class Lookout:
                 self._tell_failure(exc)
             else:
                 self._tell_success()
-            await asyncio.sleep(self._pace.interval)
+            await asyncio.sleep(max(self._pace.interval, self._least_pause))
 
     async def look(self) -> None:
         """Look once, and stop the jobs that two looks agree about."""
@@ -107,10 +115,11 @@ class Lookout:
         now = asyncio.get_running_loop().time
         began = now()
         infos = await api.in_lane(Lane.STATUS).list_active(own_metadata(self._deployment))
-        jobs = own_jobs(infos, self._deployment)
+        self._least_pause = min((now() - began) * _PAUSE_PER_LIST, _LONGEST_PAUSE)
+        # In a thread, as below, because thousands of jobs take a tenth of a second.
+        jobs = await asyncio.to_thread(own_jobs, infos, self._deployment)
         states = await self._states([job.task for job in jobs])
         look = Look(began, jobs, states)
-        # In a thread, because thousands of jobs take a while.
         verdict = await asyncio.to_thread(judge, look, self._suspicions, self._pace)
         return verdict, now() + self._pace.interval
 
@@ -159,17 +168,16 @@ class Lookout:
         """Return whether no other lookout looks at the cluster with this address."""
         if address != self._address:
             self._leave_seat()
-            self._suspicions = {}
-        if self._seats.setdefault(address, self) is not self:
-            return False
-        self._address = address
-        return True
+            self._address, self._suspicions = address, {}
+        has_seat = self._seats.setdefault(address, self) is self
+        if not has_seat:
+            self._suspicions = {}  # the other may see that a task is wanted again
+        return has_seat
 
     def _leave_seat(self) -> None:
         """Let another connection to the same cluster try, which may have better credentials."""
         if self._seats.get(self._address) is self:
             del self._seats[self._address]
-        self._address = ""
 
     # What is told
 

@@ -19,7 +19,7 @@ from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.rayjobs.reporting import ORPHANS_STOPPED, NoMetrics
 from tests.collecting.airflow_states import HERE, Airflow, a_task, add_job, until
 from tests.support import stub_dashboard as routes
-from tests.support.faults import Answer
+from tests.support.faults import Answer, Delay
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 from tests.triggers.watching import connect, messages
@@ -205,6 +205,40 @@ async def test_cluster_that_is_away_is_told_once(
     told = messages(caplog)
     assert sum("could not be looked for with connection ray_default" in line for line in told) == 1
     assert sum("are looked for with connection ray_default again" in line for line in told) == 1
+
+
+async def test_outage_between_two_looks_does_not_count(
+    stub: StubDashboard, airflow: Airflow, looking: Look
+) -> None:
+    """The look before it still counts, so a cluster that is often away is collected, too."""
+    job = add_job(stub, "j", TRAIN)
+    airflow.states = {TRAIN: "failed"}
+
+    with looking(pace=CollectPace(interval=0.03)):
+        await until(lambda: airflow.asked)
+        stub.inject(Answer(503), times=3, route=routes.LIST_JOBS)
+        await until(lambda: job.status == "STOPPED")
+
+    assert len(airflow.asked) <= 2
+
+
+async def test_head_that_is_slow_with_lists_is_asked_less_often(
+    stub: StubDashboard, airflow: Airflow
+) -> None:
+    """A list keeps the head busy, so the pause after it is twenty times as long."""
+    stub.inject(Delay(0.05), times=None, route=routes.LIST_JOBS)
+    lookout = Lookout(
+        ClusterRef(),
+        deployment=HERE,
+        pace=QUICK,
+        ask=airflow.ask,
+        seats={},
+        metrics=NoMetrics(),
+    )
+
+    await lookout.look()
+
+    assert lookout._least_pause >= 0.05 * 20
 
 
 async def test_connection_that_does_not_exist_ends_nothing(
