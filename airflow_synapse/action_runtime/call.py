@@ -165,7 +165,7 @@ def _check_is_callable(function: Any, call: Call) -> None:
         raise RefusedCallError(f"{name} is a class, but not a subclass of synapse-sdk's BaseAction")
     if not callable(function):
         raise RefusedCallError(
-            f"{name} is a {type(function).__name__}, neither a function nor a subclass of "
+            f"{name} is of type {type(function).__name__}, neither a function nor a subclass of "
             "synapse-sdk's BaseAction"
         )
     plain = _without_partial(function)

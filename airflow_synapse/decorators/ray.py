@@ -64,8 +64,12 @@ class RayDecoratedOperator(DecoratedOperator, RayResultOperator):
     template_fields: Sequence[str] = (
         "op_args",
         "op_kwargs",
-        "requirements",
         *RayJobOperator.template_fields,
+        "requirements",
+    )
+    hidden_template_fields: ClassVar[tuple[str, ...]] = (
+        *RayJobOperator.hidden_template_fields,
+        "requirements",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **DecoratedOperator.template_fields_renderers,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_synapse.masking import without_secrets
+
 
 class AirflowSynapseError(Exception):
     """Base of every error this package raises.
@@ -19,7 +21,7 @@ class AirflowSynapseError(Exception):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        return self.sentence()
+        return without_secrets(self.sentence())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._facts)

@@ -21,6 +21,7 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.exceptions.kuberay import RAY_CLUSTER_GONE
 from airflow_synapse.handover.airflow_values import safe_text
 from airflow_synapse.handover.xcom_keys import JOB_PAGE_KEY
+from airflow_synapse.masking import without_secrets
 from airflow_synapse.rayjobs.job.outcome import ERROR, NOT_FOUND, TIMEOUT, UNREACHABLE, Outcome
 from airflow_synapse.rayjobs.job.start_limit import told_about_wait
 from airflow_synapse.rayjobs.models import (
@@ -61,7 +62,7 @@ def event_of(outcome: Outcome) -> Event:
 
 def _of_end(info: JobInfo) -> Event:
     return {
-        "message": safe_text(_without_middle(info.message or "")),
+        "message": _told(_without_middle(info.message or "")),
         "error_type": _word(info.error_type),
         "driver_exit_code": info.driver_exit_code,
         "plugin": _word(info.metadata.get(PLUGIN_KEY)),
@@ -89,7 +90,7 @@ def _of_failure(failure: AirflowSynapseError | None) -> Event:
         told["told"], told["hint"] = safe_text(failure.told), safe_text(failure.hint)
         told["is_of_job"] = failure.job_id is not None
     if isinstance(failure, (ExecutionError, RayClusterUnreachableError)):
-        told["reason"], told["hint"] = safe_text(failure.reason), safe_text(failure.hint)
+        told["reason"], told["hint"] = _told(failure.reason), _told(failure.hint)
     if isinstance(failure, ExecutionError):
         told["job_status"] = failure.status
         told["last_lines"] = _cut(failure.last_lines)
@@ -98,7 +99,7 @@ def _of_failure(failure: AirflowSynapseError | None) -> Event:
 
 def _word(text: str | None) -> str | None:
     """Return a short text that somebody else chose as Airflow can send and keep it."""
-    return None if text is None else safe_text(text[:_MAX_LINE])
+    return None if text is None else _told(text[:_MAX_LINE])
 
 
 def _without_middle(message: str) -> str:
@@ -110,7 +111,12 @@ def _without_middle(message: str) -> str:
 
 
 def _cut(lines: Sequence[str]) -> list[str]:
-    return [safe_text(line[:_MAX_LINE]) for line in lines]
+    return [_told(line[:_MAX_LINE]) for line in lines]
+
+
+def _told(text: str) -> str:
+    """Return a text as Airflow can send and keep it, for everybody who may read XComs and events."""
+    return safe_text(without_secrets(text))
 
 
 def outcome_of(event: Any) -> Outcome:

@@ -66,7 +66,7 @@ def read_connection(conn: Connection) -> RayConnection:
     dashboard_url = extra.text("dashboard_url") or address
     # Links are XComs, which everybody may read.
     return RayConnection(
-        cluster=cluster, dashboard_url=without_user_info(dashboard_url.rstrip("/"))
+        cluster=cluster, dashboard_url=without_user_info(dashboard_url).rstrip("/")
     )
 
 

@@ -36,8 +36,8 @@ _UNREACHABLE_TIMEOUT = 600.0
 class RayJobArguments(HiddenTemplates, ClusterArguments):
     """An operator that knows which job to run and how to wait for it.
 
-    ``env`` and ``runtime_env`` are templated, too, but the rendered templates do not show them, because
-    their values may be secrets.
+    ``env``, ``runtime_env`` and ``package_manager_options`` are templated, too, but the rendered templates do
+    not show them, because their values may be secrets.
 
     :param ray_conn_id: The connection to the cluster, of type ``ray``.
     :param working_dir: The folder or ``.zip`` URI that the job runs in.
@@ -89,7 +89,6 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         "working_dir",
         "requirements_file",
         "package_manager",
-        "package_manager_options",
         "wheels_dir",
         "num_cpus",
         "num_gpus",
@@ -108,7 +107,6 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "custom_resources": "json",
         "metadata": "json",
-        "package_manager_options": "json",
     }
     operator_extra_links = (RayJobLink(),)
     ui_color = "#dff0fb"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,15 @@ import yaml
 from airflow_synapse.exceptions import ActionNotFoundError, PluginManifestError
 from airflow_synapse.plugin.entrypoints import parse_entrypoint
 from airflow_synapse.plugin.env_vars import NAME_RULE, check_values, is_name
+from airflow_synapse.plurals import a_kind
 
 MANIFEST_NAME = "config.yaml"
 PACKAGE_MANAGERS = ("pip", "uv")
 DEFAULT_WHEELS_DIR = "wheels"
+
+_WITH_VALUES = frozenset({"env", "runtime_env"})
+_VALUE = re.compile(r"=[^'\"]*")
+"""What follows ``NAME=`` may be a secret, and is not repeated in errors."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,10 @@ class _Reader:
     def get(self, key: str, kind: type | tuple[type, ...], kind_name: str) -> Any:
         value = self.data.get(key)
         if value is not None and not isinstance(value, kind):
-            raise self.error(f"{key} is {_short(value)}, not {kind_name}")
+            told = _short(value)
+            if key in _WITH_VALUES:
+                told = _VALUE.sub("=***", told)
+            raise self.error(f"{key} is {told}, not {kind_name}")
         return value
 
     def as_written(self, key: str) -> str:
@@ -188,10 +197,10 @@ def _load_yaml(path: Path) -> tuple[Any, dict[Any, Any]]:
     except yaml.MarkedYAMLError as exc:
         raise PluginManifestError(
             path=str(path), reason=f"invalid YAML{_line(exc)}: {exc.problem or exc.context}"
-        ) from exc
+        ) from None  # its text quotes the file, which may hold a secret
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         first = str(exc).strip().partition("\n")[0]
-        raise PluginManifestError(path=str(path), reason=f"invalid YAML: {first}") from exc
+        raise PluginManifestError(path=str(path), reason=f"invalid YAML: {first}") from None
     except OSError as exc:
         raise PluginManifestError(
             path=str(path), reason=f"it can't be read: {exc.strerror}"
@@ -261,7 +270,7 @@ def _env(reader: _Reader) -> dict[str, str]:
                 f"{NAME_RULE} If YAML reads it as another type, put it in quotes.",
             )
         if isinstance(value, (dict, list)):
-            raise reader.error(f"env.{name} is a {_kind(value)}, not a string or a number")
+            raise reader.error(f"env.{name} is {_kind(value)}, not a string or a number")
         plain[name] = scalar_text(value, raw.get(name))
     check_values(plain, path=str(reader.path))
     return plain
@@ -290,7 +299,7 @@ def _texts(reader: _Reader, key: str, given: list[Any] | None) -> tuple[str, ...
 
 
 def _kind(value: object) -> str:
-    return "mapping" if isinstance(value, dict) else type(value).__name__
+    return "a mapping" if isinstance(value, dict) else a_kind(value)
 
 
 def _short(value: object) -> str:

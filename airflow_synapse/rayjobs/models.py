@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from airflow_synapse.masking import without_secrets
+
 PENDING = "PENDING"
 RUNNING = "RUNNING"
 SUCCEEDED = "SUCCEEDED"
@@ -122,6 +124,9 @@ class RayCluster:
     source: CredentialSource | None = field(default=None, repr=False)
     stop_command: str = field(default="ray job stop {job_id} --address {address}", compare=False)
     place: KubernetesPlace | None = None
+
+    def __repr__(self) -> str:
+        return f"RayCluster({without_secrets(self.address)!r})"
 
     def __hash__(self) -> int:
         return hash(self.address)  # the mappings have no hash
@@ -291,7 +296,7 @@ class JobInfo:
         return cls(
             job_id=str(details.get("submission_id") or details.get("job_id") or ""),
             status=status,
-            message=text_or_none(details.get("message")),
+            message=_message(details.get("message")),
             error_type=text_or_none(details.get("error_type")),
             driver_exit_code=integer_or_none(details.get("driver_exit_code")),
             start_time=integer_or_none(details.get("start_time")),
@@ -303,6 +308,12 @@ class JobInfo:
             driver_node_id=text_or_none(details.get("driver_node_id")),
             driver_agent_http_address=text_or_none(details.get("driver_agent_http_address")),
         )
+
+
+def _message(value: Any) -> str | None:
+    """Return Ray's message. It may quote the command of an installer, with the credentials of an index."""
+    text = text_or_none(value)
+    return None if text is None else without_secrets(text)
 
 
 def text_or_none(value: Any) -> str | None:

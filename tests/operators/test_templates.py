@@ -230,3 +230,38 @@ def test_what_is_no_number_is_refused_before_anything_is_sent(
         run(operator, ti)
 
     assert stub.count() == 0
+
+
+def test_credentials_are_in_no_rendered_template(stub: StubDashboard, ti: TaskInstance) -> None:
+    """Airflow stores and shows rendered templates. A presigned working_dir and an index's password are not."""
+    values = {
+        "uri": "https://bucket/p.zip?X-Amz-Signature=s3cret",
+        "index": "https://me:s3cret@host",
+    }
+    operator = SubmitPluginActionOperator(
+        task_id="task",
+        action_name="m:run",
+        working_dir="{{ given.uri }}",
+        package_manager_options=["--index-url={{ given.index }}"],
+        wait_for_completion=False,
+    )
+
+    operator = rendered(operator, values, is_native=False)
+    run(operator, ti)
+
+    shown = {name: getattr(operator, name) for name in operator.template_fields}
+    (job,) = stub.jobs.values()
+    assert "s3cret" not in str(shown)
+    assert job.request["runtime_env"]["working_dir"] == values["uri"]
+    assert "s3cret" not in str(job.request["metadata"])
+
+
+def test_usual_folder_is_shown(plugin: Path) -> None:
+    """Only what has credentials is kept back."""
+    operator = SubmitPluginActionOperator(
+        task_id="task", action_name="run", working_dir="{{ given.uri }}"
+    )
+
+    operator = rendered(operator, {"uri": "s3://bucket/p.zip"}, is_native=False)
+
+    assert "working_dir" in operator.template_fields

@@ -49,15 +49,20 @@ _USER_INFO = re.compile(r"//.*@", re.DOTALL)
 
 
 def masked(url: str) -> str:
-    """Return a URL with asterisks for possible secrets: user and password, and everything after ``?``."""
-    url = _USER_INFO.sub("//***@", url)
-    head, question, _ = url.partition("?")
-    return f"{head}?***" if question else url
+    """Return a URL with asterisks for possible secrets: user and password, and what follows ``?`` and ``#``."""
+    url = (
+        _USER_INFO.sub("//***@", url)
+        if "//" in url
+        else re.sub(".*@", "***@", url, flags=re.DOTALL)
+    )
+    head, mark, _ = re.match(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]  # matches all
+    return f"{head}{mark}***" if mark else url
 
 
 def without_user_info(url: str) -> str:
-    """Return a URL without user and password, for people whose browser asks for them."""
-    return _USER_INFO.sub("//", url)
+    """Return a URL without user, password and query, for people whose browser asks for them."""
+    head, mark, fragment = _USER_INFO.sub("//", url).partition("#")
+    return head.partition("?")[0] + mark + fragment
 
 
 def check_new_job_id(job_id: str) -> str:

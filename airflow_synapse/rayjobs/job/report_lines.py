@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
+from airflow_synapse.plurals import counted
+
 MAX_VALUES = 1_000_000
 """Values of metrics that are read."""
 MAX_NAMES = 5_000
@@ -205,7 +207,9 @@ class _Reading:
 
     def report(self) -> JobReport:
         if self.garbage:
-            self.own_messages.append(f"{self.garbage} lines of the report can't be read.")
+            self.own_messages.append(
+                f"{counted(self.garbage, 'line')} of the report can't be read."
+            )
         if self.too_many:
             self.own_messages.append(f"{self.too_many} more values of the report were left out.")
         return JobReport(

@@ -15,6 +15,7 @@ from airflow_synapse.plugin.action import needed_files
 from airflow_synapse.plugin.manifest import PACKAGE_MANAGERS
 from airflow_synapse.plugin.uploaded_paths import uploaded_path
 from airflow_synapse.plugin.wheels import name_and_version
+from airflow_synapse.plurals import a_kind
 from airflow_synapse.rayjobs.packing.packages import (
     Package,
     build_directory_package,
@@ -214,7 +215,7 @@ def _check_paths(runtime_env: Mapping[str, Any]) -> None:
         given[key] = runtime_env.get(key) or []
         if not isinstance(given[key], (list, tuple)):
             raise RayJobSubmissionError(
-                reason=f"runtime_env[{key!r}] is a {type(given[key]).__name__}, not a list"
+                reason=f"runtime_env[{key!r}] is {a_kind(given[key])}, not a list"
             )
     for key, paths in given.items():
         for path in paths:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from airflow_synapse.exceptions import PluginManifestError, RayJobSubmissionError
+from airflow_synapse.masking import without_secrets
 from airflow_synapse.plugin.action import (
     RUNTIME_ENTRYPOINT,
     action_runtime_files,
@@ -27,6 +28,7 @@ from airflow_synapse.plugin.manifest import (
 )
 from airflow_synapse.plugin.params import check_params, encode_params
 from airflow_synapse.plugin.requirements import check_lines
+from airflow_synapse.plurals import a_kind
 from airflow_synapse.rayjobs.models import ACTION_KEY, PLUGIN_KEY, JobSpec
 from airflow_synapse.rayjobs.packing.local_code import LocalCode, is_archive, is_uri
 from airflow_synapse.rayjobs.packing.packages import Package, build_files_package
@@ -46,14 +48,16 @@ _MERGED = frozenset({"metadata", "env", "runtime_env"})
 class PluginSource:
     """Where a job's code and environment come from; see :class:`.RayJobExecutor`."""
 
-    working_dir: str | Path | None = None
+    working_dir: str | Path | None = field(default=None, repr=False)
     requirements_file: str | Path | None = None
     package_manager: str | None = None
-    package_manager_options: Mapping[str, Any] | Sequence[str] | None = None
+    package_manager_options: Mapping[str, Any] | Sequence[str] | None = field(
+        default=None, repr=False
+    )
     wheels_dir: str | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     runtime_env: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    requirements: Sequence[str] = ()
+    requirements: Sequence[str] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def prepare_action(
     :raises RayJobSubmissionError: if Ray would not accept the runtime_env.
     """
     manifest = None if _archive(source) else load_manifest(_folder(source))
-    plugin = manifest.name if manifest else str(source.working_dir)
+    plugin = manifest.name if manifest else without_secrets(str(source.working_dir))
     if not isinstance(action_name, str):
         action_name = _name_of(action_name, _folder(source), manifest)
     action = find_action(manifest, action_name, plugin=plugin)
@@ -283,7 +287,8 @@ def _parsed_by_ray(runtime_env: dict[str, Any]) -> dict[str, Any]:
     try:
         return dict(RuntimeEnv(**runtime_env).to_dict())
     except (TypeError, ValueError, OSError, AssertionError) as exc:
-        raise RayJobSubmissionError(reason=f"Ray can't use its runtime_env: {exc}") from exc
+        # Its own text may repeat a secret.
+        raise RayJobSubmissionError(reason=f"Ray can't use its runtime_env: {exc}") from None
 
 
 def _is_given(path: str | Path | None) -> TypeGuard[str | Path]:
@@ -318,13 +323,13 @@ def _folder(source: PluginSource) -> Path:
 
 def _check_mapping(name: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        raise RayJobSubmissionError(reason=f"{name} is a {type(value).__name__}, not a mapping")
+        raise RayJobSubmissionError(reason=f"{name} is {a_kind(value)}, not a mapping")
 
 
 def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
     for key, value in metadata.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise RayJobSubmissionError(
-                reason=f"its metadata {key!r} is a {type(value).__name__}, but Ray accepts only strings"
+                reason=f"its metadata {key!r} is {a_kind(value)}, but Ray accepts only strings"
             )
     return dict(metadata)

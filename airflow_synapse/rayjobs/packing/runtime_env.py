@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_synapse.exceptions import RayJobSubmissionError
 from airflow_synapse.plugin.env_vars import NAME_RULE, is_name
+from airflow_synapse.plurals import a_kind
 
 MAX_ARGUMENT = 128 * 1024
 """The bytes at which Linux refuses a command, or a variable with its name
@@ -76,7 +77,7 @@ def check_sendable(runtime_env: Mapping[str, Any]) -> None:
     :raises RayJobSubmissionError: naming a value that JSON can't represent.
     """
     for path, value in _not_json(runtime_env, "runtime_env"):
-        raise _refused(f"{path} is a {type(value).__name__}, which JSON can't represent")
+        raise _refused(f"{path} is {a_kind(value)}, which JSON can't represent")
 
 
 def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -121,7 +122,7 @@ def check_size(
 
 def _normalised(layer: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(layer, Mapping):
-        raise _refused(f"its runtime_env is a {type(layer).__name__}, not a mapping")
+        raise _refused(f"its runtime_env is {a_kind(layer)}, not a mapping")
     return {
         key: _packages(key, value) if key in _WITH_PACKAGES else value
         for key, value in layer.items()
@@ -138,7 +139,7 @@ def _packages(key: str, value: Any) -> Any:
             f"runtime_env[{key!r}] names the file {value!r}, which the cluster doesn't have",
             "Pass it as requirements_file, or pass the requirements as a list.",
         )
-    raise _refused(f"runtime_env[{key!r}] is a {type(value).__name__}, not a list or a mapping")
+    raise _refused(f"runtime_env[{key!r}] is {a_kind(value)}, not a list or a mapping")
 
 
 def _merged(below: Any, above: Any) -> Any:
@@ -164,12 +165,10 @@ def _check(merged: Mapping[str, Any]) -> None:
         _check_packages(key, merged.get(key, {}).get("packages", []))
     env_vars = merged.get("env_vars", {})
     if not isinstance(env_vars, Mapping):
-        raise _refused(f"runtime_env['env_vars'] is a {type(env_vars).__name__}, not a mapping")
+        raise _refused(f"runtime_env['env_vars'] is {a_kind(env_vars)}, not a mapping")
     for name, value in env_vars.items():
         if not (isinstance(name, str) and isinstance(value, str)):
-            raise _refused(
-                f"runtime_env['env_vars'][{name!r}] is a {type(value).__name__}, not a string"
-            )
+            raise _refused(f"runtime_env['env_vars'][{name!r}] is {a_kind(value)}, not a string")
         if not is_name(name) or not _can_be_value(value):
             raise _refused(
                 f"runtime_env['env_vars'][{name!r}] can't be an environment variable of a job, "
@@ -188,10 +187,10 @@ def _can_be_value(text: str) -> bool:
 def _check_packages(key: str, packages: Any) -> None:
     where = f"runtime_env[{key!r}]['packages']"
     if not isinstance(packages, list):
-        raise _refused(f"{where} is a {type(packages).__name__}, not a list")
+        raise _refused(f"{where} is {a_kind(packages)}, not a list")
     for index, line in enumerate(packages):
         if not isinstance(line, str):
-            raise _refused(f"{where}[{index}] is a {type(line).__name__}, not a string")
+            raise _refused(f"{where}[{index}] is {a_kind(line)}, not a string")
 
 
 def _refused(reason: str, hint: str = "") -> RayJobSubmissionError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ Given = dict[str, Any]
         (lambda p: {"num_gpus": -0.5}, RayJobSubmissionError, "num_gpus is -0.5"),
         (lambda p: {"memory": 0.5}, RayJobSubmissionError, "whole number of bytes"),
         (lambda p: {"resources": {"tpu": -1}}, RayJobSubmissionError, "['tpu'] is -1"),
-        (lambda p: {"metadata": {"a": 1}}, RayJobSubmissionError, "metadata 'a' is a int"),
+        (lambda p: {"metadata": {"a": 1}}, RayJobSubmissionError, "metadata 'a' is an int"),
         (lambda p: {"env": {"A": ["x"]}}, PluginManifestError, "env.A"),
         (
             lambda p: {"runtime_env": {"pip": ["a"], "conda": "env"}},
@@ -112,7 +113,7 @@ Given = dict[str, Any]
         (
             lambda p: {"runtime_env": {"no_such_field": 1, "pip": 7}},
             RayJobSubmissionError,
-            "runtime_env['pip'] is a int",
+            "runtime_env['pip'] is an int",
         ),
     ],
 )
@@ -428,7 +429,7 @@ def test_largest_command_and_environment_are_let_through() -> None:
         ({"metadata": {"who": {"me"}}}, "its metadata 'who' is a set"),
         (
             {"runtime_env": {"pip": {"packages": [1]}}},
-            "['pip']['packages'][0] is a int, not a string",
+            "['pip']['packages'][0] is an int, not a string",
         ),
         ({"runtime_env": {"uv": {"packages": "numpy"}}}, "['uv']['packages'] is a str, not a list"),
         (
@@ -492,3 +493,54 @@ def test_wheels_are_in_the_folder_of_the_manifest_or_else_in_wheels(plugin: Path
 
     assert executor.source.wheels_dir == "wheels"
     assert "deps/own-1.0-py3-none-any.whl" in prepared.spec.runtime_env["pip"]["packages"][0]
+
+
+SECRET_URI = "https://bucket/p.zip?X-Amz-Signature=s3cret"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "action"),
+    [
+        ({"working_dir": SECRET_URI}, "no-entrypoint"),
+        ({"working_dir": SECRET_URI.replace(".zip", ".tar")}, "m:run"),
+        (
+            {
+                "working_dir": SECRET_URI,
+                "runtime_env": {"py_modules": ["https://me:s3cret@h/a.tar"]},
+            },
+            "m:run",
+        ),
+        ({"working_dir": SECRET_URI, "requirements_file": "https://me:s3cret@h/r.txt"}, "m:run"),
+        ({"working_dir": SECRET_URI, "runtime_env": {"pip": "https://me:s3cret@h/r.txt"}}, "m:run"),
+    ],
+)
+def test_error_repeats_no_credentials(
+    stub_dashboard: StubDashboard, arguments: dict[str, Any], action: str
+) -> None:
+    """The traceback with its causes included: it is in the task's log."""
+    executor = RayJobExecutor(stub_dashboard.url, **arguments)
+
+    with pytest.raises(AirflowSynapseError) as refused:
+        executor.submit(action, {})
+
+    assert "s3cret" not in "".join(traceback.format_exception(refused.value)).replace(
+        SECRET_URI, ""
+    )
+    assert stub_dashboard.count() == 0
+
+
+def test_credentials_are_in_no_metadata_and_no_repr(stub_dashboard: StubDashboard) -> None:
+    """Metadata are shown in the dashboard, and go into events and lineage."""
+    executor = RayJobExecutor(
+        stub_dashboard.url,
+        working_dir=SECRET_URI,
+        package_manager_options=["--index-url=https://me:s3cret@host"],
+        runtime_env={"pip": ["--extra-index-url https://me:s3cret@host", "a"]},
+        token="s3cret",
+    )
+
+    prepared = executor.prepare_action("m:run", {})
+
+    assert "s3cret" not in str(prepared.spec.metadata)
+    for value in (executor, executor.cluster, executor.source, prepared, prepared.spec):
+        assert "s3cret" not in repr(value)

@@ -59,9 +59,9 @@ def test_none_takes_a_key_away():
         ([{"pip": ["a"]}, {"uv": ["b"]}], "its runtime_env has pip and uv"),
         ([{"pip": ["a"], "conda": {"dependencies": ["b"]}}], "its runtime_env has pip and conda"),
         ([{"pip": "requirements.txt"}], "requirements_file"),
-        ([{"uv": 5}], "is a int"),
+        ([{"uv": 5}], "is an int"),
         ([["pip"]], "is a list, not a mapping"),
-        ([{"env_vars": {"A": 1}}], "'A'] is a int, not a string"),
+        ([{"env_vars": {"A": 1}}], "'A'] is an int, not a string"),
         ([{"env_vars": ["A"]}], "env_vars'] is a list"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.plurals import a_kind
 from airflow_synapse.rayjobs.models import DEFAULT_TOKEN_HEADER, RayCluster
 
 TOKEN_HEADERS = (DEFAULT_TOKEN_HEADER, "X-Ray-Authorization", "Proxy-Authorization")
@@ -61,7 +62,7 @@ def _checked(cluster: RayCluster, kind: str, fields: Mapping[Any, Any]) -> dict[
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             what = f"this is not a valid {kind} name"
         elif not isinstance(value, str):
-            what = f"its value is a {type(value).__name__}, not a string"
+            what = f"its value is {a_kind(value)}, not a string"
         elif _NOT_IN_A_VALUE.search(value):
             what = "its value contains a line break or another control character"
         if what:

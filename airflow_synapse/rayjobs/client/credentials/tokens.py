@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from airflow_synapse.exceptions import RayAddressError
+from airflow_synapse.plurals import a_kind
 from airflow_synapse.rayjobs.models import RayCluster
 
 TokenCallable = Callable[[], "str | Awaitable[str]"]
@@ -38,7 +39,7 @@ class AskedToken:
         given = self._ask() if _is_async(self._ask) else await asyncio.to_thread(self._ask)
         token = await given if inspect.isawaitable(given) else given
         if not isinstance(token, str) or not token.strip():
-            what = "an empty string" if isinstance(token, str) else f"a {type(token).__name__}"
+            what = "an empty string" if isinstance(token, str) else a_kind(token)
             raise RayAddressError(
                 address=cluster.address,
                 reason=f"the callable that gives its token returned {what}",
