@@ -1,4 +1,4 @@
-"""Takes credentials out of texts before anybody reads them. Pure."""
+"""Takes out of texts what must not reach their readers: credentials, and codes for terminals. Pure."""
 
 from __future__ import annotations
 
@@ -33,3 +33,28 @@ def _masked(url: re.Match[str]) -> str:
     head, question, _ = rest.partition("?")
     rest = f"{head}?{_MASK}" if question else rest
     return slashes + _SECRET_IN_FRAGMENT.sub(f"#{_MASK}", rest)
+
+
+_COLOUR = r"\x1b\[[0-9;:]*m"
+_CONTROLS = (
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, movements of the cursor
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, links, answers that are typed as if by the user
+    r"|\x1b[ -/]*[0-~]?"
+)
+_ALL_CONTROLS = re.compile(rf"{_CONTROLS}|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS_BUT_COLOURS = re.compile(
+    rf"({_COLOUR})|{_CONTROLS}|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+)
+
+
+def without_controls(text: str) -> str:
+    """Return a text without control characters, except line breaks and tabs, and without codes for terminals.
+
+    Such codes can hide text, forge what a command printed, or have a terminal type a command.
+    """
+    return _ALL_CONTROLS.sub("", text)
+
+
+def for_terminal(line: str) -> str:
+    """Return a line of a log as a terminal may show it: colours stay, and carriage returns of progress bars."""
+    return _CONTROLS_BUT_COLOURS.sub(lambda found: found[1] or "", line)

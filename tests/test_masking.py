@@ -1,12 +1,14 @@
-"""No text that leaves us has credentials in it."""
+"""No text that leaves us has credentials in it, and none that reaches a terminal has codes for it."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_synapse.masking import without_secrets
+from airflow_synapse.masking import for_terminal, without_controls, without_secrets
 
 SECRET = "s3cretTail"
 
@@ -71,3 +73,17 @@ def test_long_text_is_masked_quickly() -> None:
     """A message of megabytes does not keep the event loop."""
     for text in ("a" * 3_000_000, "://" * 1_000_000, "x:/" * 1_000_000, "bearer " * 400_000):
         without_secrets(text)
+
+
+@given(st.text(st.sampled_from("\x1b[]P;:?!0123mAJ\\\x07\x08\x9b\x00\r\n\tä a")))
+def test_terminal_gets_no_controls(text: str) -> None:
+    """Whatever the order of their parts. A log's colours may stay."""
+    assert not set(without_controls(text)) & set("\x1b\x07\x08\x9b\x00\r")
+    rest = re.sub(r"\x1b\[[0-9;:]*m", "", for_terminal(text))
+    assert not set(rest) & set("\x1b\x07\x08\x9b\x00")
+
+
+def test_text_keeps_its_lines_and_letters() -> None:
+    """Only controls are taken out."""
+    assert without_controls("\x1b[1mbold\x1b[0m\n\tä 🐍") == "bold\n\tä 🐍"
+    assert for_terminal("\x1b[1mbold\x1b[0m 10%\r20%") == "\x1b[1mbold\x1b[0m 10%\r20%"

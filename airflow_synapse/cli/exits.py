@@ -23,7 +23,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import select
+import stat
 import sys
+import threading
 from argparse import Namespace
 from collections.abc import Callable
 
@@ -40,6 +43,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
     RayLogNotFoundError,
 )
+from airflow_synapse.masking import without_controls
 
 OK = 0
 UNEXPECTED = 1
@@ -96,8 +100,11 @@ def code_of(error: AirflowSynapseError) -> int:
 
 
 def tell(text: str) -> None:
-    """Tell the user something. Standard output is only for what the user asked for."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is a command line
+    """Tell the user something. Standard output is only for what the user asked for.
+
+    :param text: It may repeat what a cluster said, so it reaches the terminal without codes for it.
+    """
+    print(without_controls(text), file=sys.stderr, flush=True)  # noqa: T201  # this is a command line
 
 
 def command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
@@ -130,6 +137,26 @@ def command(run: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
             sys.exit(code)
 
     return wrapper
+
+
+def end_with_reader() -> None:
+    """End this process as soon as the reader of its output, such as ``head``, has left.
+
+    Without this, a command that waits for the next line would notice it only then. Nothing is left to clean up.
+    """
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file, as in a test
+        return
+    if stat.S_ISFIFO(os.fstat(output).st_mode):
+        threading.Thread(target=_end_with_reader, args=(output,), daemon=True).start()
+
+
+def _end_with_reader(output: int) -> None:
+    waiting = select.poll()
+    waiting.register(output, 0)  # of itself, the kernel reports that no reader is left
+    waiting.poll()
+    os._exit(_BROKEN_PIPE)
 
 
 def _send_logs_to_stderr(*, is_verbose: bool) -> None:

@@ -11,6 +11,7 @@ from airflow_synapse.cli.cluster import again, executor_of, ref_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.exceptions import RayJobFailedError
 from airflow_synapse.hooks.cluster_ref import ClusterRef
+from airflow_synapse.masking import for_terminal
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import JobInfo
@@ -23,8 +24,9 @@ def logs(args: Namespace) -> int:
     executor = executor_of(args)
     if args.follow:
         return follow(executor, args.job_id, ref=ref_of(args), tail=args.tail)
-    info = executor.copy_log(args.job_id, sys.stdout.buffer.write, last_lines=args.tail)
-    sys.stdout.buffer.flush()
+    output = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+    info = executor.copy_log(args.job_id, output.write, last_lines=args.tail)
+    output.flush()
     _tell_if_it_never_ran(info)
     return exits.OK
 
@@ -37,6 +39,7 @@ def follow(
     :param ref: Its cluster, for the commands to suggest.
     :param tail: Begin with this many of the last lines.
     """
+    exits.end_with_reader()
     try:
         with executor:
             return _tell_end(_follow(executor, job_id, tail))
@@ -92,9 +95,33 @@ def _print_tail(executor: RayJobExecutor, job_id: str, count: int) -> tuple[JobI
 
 
 def _print_line(line: bytes) -> None:
-    """Print a line unchanged, in UTF-8, whatever the terminal's encoding is."""
+    """Print a line in UTF-8, whatever the terminal's encoding is; unchanged unless it is for a terminal."""
+    if sys.stdout.isatty():
+        line = _for_terminal(line)
     sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _for_terminal(line: bytes) -> bytes:
+    return for_terminal(line.decode("utf-8", "backslashreplace")).encode()
+
+
+class _Terminal:
+    """Prints a log that arrives in chunks line by line, without codes that a terminal obeys."""
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+
+    def write(self, chunk: bytes) -> None:
+        self._partial += chunk
+        end = self._partial.rfind(b"\n") + 1
+        for line in bytes(self._partial[:end]).splitlines(keepends=True):
+            sys.stdout.buffer.write(_for_terminal(line))
+        del self._partial[:end]
+
+    def flush(self) -> None:
+        sys.stdout.buffer.write(_for_terminal(bytes(self._partial)))
+        sys.stdout.buffer.flush()
 
 
 class _Tail:
@@ -103,9 +130,14 @@ class _Tail:
     def __init__(self, count: int) -> None:
         self.lines: deque[bytes] = deque(maxlen=count)
         self.position = 0
-        self._partial = b""
+        self._partial = bytearray()
 
     def feed(self, chunk: bytes) -> None:
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        self.lines.extend(lines)
-        self.position += sum(len(line) + 1 for line in lines)
+        before = len(self._partial)
+        self._partial += chunk
+        end = self._partial.rfind(b"\n", before) + 1
+        if not end:
+            return
+        self.lines.extend(bytes(self._partial[: end - 1]).split(b"\n"))
+        del self._partial[:end]
+        self.position += end

@@ -12,6 +12,7 @@ from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import executor_of
 from airflow_synapse.cli.exits import command, tell
 from airflow_synapse.cli.tables import FOR_PEOPLE, print_one, print_rows
+from airflow_synapse.masking import without_controls
 from airflow_synapse.rayjobs.job.report_lines import JobReport, Progress
 
 
@@ -19,7 +20,8 @@ from airflow_synapse.rayjobs.job.report_lines import JobReport, Progress
 def result(args: Namespace) -> int:
     """Print what a job's action returned, as JSON."""
     value = executor_of(args).get_result(args.job_id)
-    print(json.dumps(value, ensure_ascii=False, indent=2))  # noqa: T201  # what was asked for
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    print(without_controls(text))  # noqa: T201  # what was asked for
     return exits.OK
 
 
@@ -28,6 +30,8 @@ def report(args: Namespace) -> int:
     """Print what a job has reported, or one of its artifacts."""
     executor = executor_of(args)
     if args.artifact is not None:
+        if sys.stdout.isatty():
+            raise exits.UsageError("a file may confuse a terminal. Redirect it: > FILE")
         sys.stdout.buffer.write(executor.get_artifact(args.job_id, args.artifact))
         sys.stdout.buffer.flush()
         return exits.OK

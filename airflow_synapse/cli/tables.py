@@ -10,6 +10,8 @@ from typing import Any
 from airflow.cli.simple_table import AirflowConsole
 from rich.markup import escape
 
+from airflow_synapse.masking import without_controls
+
 FOR_PEOPLE = frozenset({"table", "plain"})
 """The formats for people, which shorten long texts and contain no JSON."""
 
@@ -68,4 +70,5 @@ def _as_text(row: Mapping[str, Any], output: str) -> dict[str, str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    return without_controls(text)

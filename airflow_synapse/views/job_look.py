@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from anyio import fail_after
 
 from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.masking import without_controls
 from airflow_synapse.rayjobs.client.credentials.pace import IMPATIENT
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
 from airflow_synapse.rayjobs.logs.lines import LineAssembler
@@ -22,12 +22,6 @@ LOG_LINES = 200
 _MAX_LOG_BYTES = 256 * 1024
 LONGEST_LOOK = 5.0
 """The longest time that a user waits for each part of a page, in seconds."""
-
-_CONTROLS = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colors and other ANSI sequences
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links of terminals
-    r"|[\x00-\x08\x0b-\x1f\x7f]"
-)
 
 
 @dataclass(frozen=True)
@@ -82,4 +76,4 @@ async def _read_tail(api: JobsApi, info: JobInfo) -> Sequence[str]:
     lines = [*assembler.feed(bytes(tail), now=0.0), *assembler.flush()]
     if is_cut and len(lines) > 1:
         del lines[0]  # its beginning is missing
-    return [_CONTROLS.sub("", line) for line in lines[-LOG_LINES:]]
+    return [without_controls(line) for line in lines[-LOG_LINES:]]

@@ -146,7 +146,7 @@ def test_type_error_inside_the_action_is_not_taken_for_wrong_params(run_job):
         ("", "nowhere.deep:run", "'nowhere' is neither in the plugin folder"),
         ("", "action.deep:run", "'action.deep' is neither in the plugin folder"),
         ("def run_all(): pass", "action:run_al", "did you mean 'run_all'?"),
-        ("run = 5", "action:run", "is a int, neither a function"),
+        ("run = 5", "action:run", "is of type int, neither a function"),
         ("class Run: pass", "action:Run", "is a class, but not a subclass"),
         ("def run(): yield 1", "action:run", "generator function"),
         ("async def run(): yield 1", "action:run", "generator function"),

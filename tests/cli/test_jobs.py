@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -199,3 +200,17 @@ def test_reader_of_a_list_may_leave(stub, tmp_path, output) -> None:
     assert ended.returncode == 128 + signal.SIGPIPE
     assert b"Traceback" not in ended.stderr
     assert b"Broken" not in ended.stderr
+
+
+def test_what_a_cluster_says_has_no_codes_for_terminals(airflow_cli, stub) -> None:
+    """Neither in tables nor in errors: they could hide or forge text, or have the terminal type."""
+    bad = "x\x1b]0;title\x07\x1b[2J\x9b31m\x08\r"
+    stub.add_job(f"j{bad}", status="FAILED", message=f"broken {bad}", exit_code=1)
+    stub.jobs[f"j{bad}"].request["entrypoint"] = bad
+    stub.jobs[f"j{bad}"].request["metadata"] = {bad: bad}
+
+    for words in (("list",), ("status", f"j{bad}"), ("logs", "-f", f"j{bad}"), ("stop", f"k{bad}")):
+        told = airflow_cli("ray", *words)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", told.err), words
+        if words[0] != "logs":
+            assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", told.out), words

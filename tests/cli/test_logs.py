@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,9 +141,10 @@ def test_interrupt_leaves_the_job_running(airflow_cli, stub) -> None:
     assert "Traceback" not in told.err
 
 
-def test_reader_may_leave(stub, tmp_path) -> None:
-    """``airflow ray logs … | head`` ends without a complaint."""
-    stub.add_job("j", log=((0.0, b"line\n" * 200_000),), runtime=NEVER, has_header=False)
+@pytest.mark.parametrize("lines", [200_000, 1])
+def test_reader_may_leave(stub, tmp_path, lines) -> None:
+    """``airflow ray logs … | head`` ends without a complaint, also before a quiet job prints its next line."""
+    stub.add_job("j", log=((0.0, b"line\n" * lines),), runtime=NEVER, has_header=False)
     script = (
         "from airflow_synapse.cli.definition import get_ray_cli_commands\n"
         "from argparse import Namespace\n"
@@ -164,3 +166,17 @@ def test_reader_may_leave(stub, tmp_path) -> None:
     assert reading.returncode == 128 + signal.SIGPIPE
     assert b"Traceback" not in told
     assert b"Broken" not in told
+
+
+@pytest.mark.parametrize("words", [(), ("--follow",)])
+def test_terminal_obeys_no_log(airflow_cli, stub, monkeypatch, words) -> None:
+    """What a job prints could else forge what a command says, or have the terminal type. Colours stay."""
+    log = b"\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[2J\x1bP+q544e\x1b\\\x08 10%\r20%\n\x1b[3"
+    stub.add_job("j", log=((0.0, log),), has_header=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    told = airflow_cli("ray", "logs", "j", *words)
+
+    assert told.out.split("\n")[0].rpartition("\r")[2] == "20%"
+    assert set(re.findall("\x1b[^m]*m?", told.out)) <= {"\x1b[31m", "\x1b[0m"}
+    assert "title" not in told.out

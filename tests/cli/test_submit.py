@@ -152,7 +152,7 @@ def test_waiting_exits_as_the_job_ends(airflow_cli, stub, ends, code, words) -> 
         (["train", "--params", '{"epochs": "s"}'], "params.epochs"),
         (["--job-id", "a/b", "--", "ls"], "Ray can't use its submission ID"),
         (["--num-cpus", "-1", "--", "ls"], "num_cpus is -1.0"),
-        (["--runtime-env", '{"pip": 7}', "--", "ls"], "runtime_env['pip'] is a int"),
+        (["--runtime-env", '{"pip": 7}', "--", "ls"], "runtime_env['pip'] is an int"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(airflow_cli, stub, plugin, words, told):

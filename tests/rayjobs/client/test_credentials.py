@@ -24,7 +24,7 @@ SECRET = "planted-4711"
             "the header 'a b' can't be sent: this is not a valid header name",
         ),
         ({"headers": {"": SECRET}}, "the header '' can't be sent"),
-        ({"headers": {"X": 5}}, "its value is a int, not a string"),
+        ({"headers": {"X": 5}}, "its value is an int, not a string"),
         ({"cookies": {"a b": SECRET}}, "the cookie 'a b' can't be sent"),
         ({"cookies": {"a": f"{SECRET}\r\n"}}, "the cookie 'a' can't be sent"),
         ({"token": f"{SECRET}\nmore"}, "the header 'Authorization' can't be sent"),
