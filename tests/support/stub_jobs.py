@@ -303,12 +303,20 @@ class StubJob:
             self._has_second_header = True
             line = f"Running entrypoint for job {self.job_id}: {self.request['entrypoint']}\n"
             self._log += line.encode()
-        since = self._clock() - self._started - self.script.pending
-        while self._to_print and self._to_print[0][0] <= since and not self._is_stopped():
+        since = min(self._clock() - self._started - self.script.pending, self._stopped_after())
+        while self._to_print and self._to_print[0][0] <= since:
             self._log += self._to_print.pop(0)[1]
 
-    def _is_stopped(self) -> bool:
-        return self.status == STOPPED
+    def _stopped_after(self) -> float:
+        """The seconds that it ran before it was stopped, NEVER if it was not."""
+        if self.status != STOPPED:
+            return NEVER
+        if self._forced_status is not None or self.script.gives_up_after < NEVER:
+            return -1.0  # what was due is printed already
+        stops = NEVER
+        if self._stop_requested is not None:
+            stops = self._stop_requested + self.script.stop_delay - self._started
+        return min(stops - self.script.pending, self.script.runtime)
 
 
 def _first_header() -> bytes:
