@@ -28,12 +28,19 @@ from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 from tests.triggers.watching import connect, events_of, messages
 
+OF_KUBERNETES = {
+    "ray_cluster": "default/train",
+    "kubernetes_conn_id": "my_kubernetes",
+    "reach": "proxy",
+}
 
-def test_serialized_trigger_is_the_same_trigger() -> None:
+
+@pytest.mark.parametrize("cluster", [{"ray_conn_id": "my_ray"}, OF_KUBERNETES])
+def test_serialized_trigger_is_the_same_trigger(cluster: dict[str, str]) -> None:
     """Another triggerer gets every setting back, by way of Airflow's own serialization."""
     trigger = RayJobTrigger(
         "j",
-        "my_ray",
+        **cluster,
         poll_interval=1.5,
         stream_logs=False,
         stop_on_kill=False,
@@ -48,10 +55,8 @@ def test_serialized_trigger_is_the_same_trigger() -> None:
 
     assert path == "airflow_synapse.triggers.ray_job.RayJobTrigger"
     assert copy.serialize() == trigger.serialize()
-    assert set(kwargs["__var"]) == set(RayJobTrigger.__init__.__kwdefaults__) | {
-        "job_id",
-        "ray_conn_id",
-    }
+    others = set(RayJobTrigger.__init__.__kwdefaults__) - set(OF_KUBERNETES)
+    assert set(kwargs["__var"]) == others | {"job_id"} | set(cluster)
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
