@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_synapse.hooks import job_lines
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.triggers.ray_job import RayJobTrigger
@@ -64,6 +65,7 @@ async def test_example_runs_through_the_api_server(
     caplog.set_level("INFO")
     for kind in (RayJobOperator, RayJobTrigger):
         monkeypatch.setattr(kind, "log", logging.getLogger("the task's log"))
+    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
 
     with pytest.raises(TaskDeferred) as deferral:
         await asyncio.to_thread(task.execute, context)
