@@ -112,7 +112,7 @@ class StubApiServer(StubServer):
         if not self.has_kuberay:
             return not_a_path()
         name = request.match_info["name"]
-        refusal = self._refusal(request, "get", "rayclusters", "ray.io")
+        refusal = self._refusal(request, "get", "rayclusters", "ray.io", name=name)
         if refusal is not None:
             return refusal
         if name not in self.clusters:
@@ -136,10 +136,10 @@ class StubApiServer(StubServer):
         return self._refusal(request, "list", "events") or web.json_response({"items": self.events})
 
     async def _get_secret(self, request: web.Request) -> web.Response:
-        refusal = self._refusal(request, "get", "secrets")
+        name = request.match_info["name"]
+        refusal = self._refusal(request, "get", "secrets", name=name)
         if refusal is not None:
             return refusal
-        name = request.match_info["name"]
         if name not in self.secrets:
             return not_found("secrets", name)
         data = {k: base64.b64encode(v.encode()).decode() for k, v in self.secrets[name].items()}
@@ -188,7 +188,7 @@ class StubApiServer(StubServer):
             return status_answer(401, "Unauthorized", "Unauthorized")
         if (verb, resource) not in self.denied:
             return None
-        kind, _, _ = resource.partition("/")
+        kind = resource.partition("/")[0] + (f".{group}" if group else "")
         what = f'{kind} "{name}"' if name else kind
         message = (
             f'{what} is forbidden: User "airflow" cannot {verb} resource "{resource}" in API group '
