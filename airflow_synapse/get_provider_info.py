@@ -125,13 +125,17 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("airflow_synapse.hooks.ray_job", "airflow_synapse.hooks.kuberay"),
-        "triggers": _modules("airflow_synapse.triggers.ray_job"),
+        "triggers": _modules(
+            "airflow_synapse.triggers.ray_job", "airflow_synapse.triggers.ray_cluster"
+        ),
         "operators": _modules(
             "airflow_synapse.operators.plugin_action",
             "airflow_synapse.operators.ray_job",
             "airflow_synapse.operators.house_keeping",
         ),
-        "sensors": _modules("airflow_synapse.sensors.ray_job"),
+        "sensors": _modules(
+            "airflow_synapse.sensors.ray_job", "airflow_synapse.sensors.ray_cluster"
+        ),
         "task-decorators": [
             {"name": "ray", "class-name": "airflow_synapse.decorators.ray.ray_task"}
         ],

@@ -26,17 +26,26 @@ from airflow_synapse.rayjobs.models import RayCluster
 def check(args: Namespace) -> int:
     """Check whether a connection can run jobs."""
     job_timeout = seconds_of(args.job_timeout, "--job-timeout")
-    connection, first = _read_connection(ref_of(args))
-    findings = [first]
-    _tell_progress(first)
-    if connection is not None:
-        findings += asyncio.run(_diagnosed(connection.cluster, job_timeout))
-        findings.append(_name())
+    findings = []
+    if args.kubernetes:
+        from airflow_synapse.cli.clusters.check import check_kubernetes
+
+        findings += check_kubernetes(args)
+    if not args.kubernetes or args.ray_cluster:
+        findings += _check_cluster(args, job_timeout)
     is_for_people = args.output in FOR_PEOPLE
     print_rows([row_of(finding, is_for_people=is_for_people) for finding in findings], args.output)
     if is_for_people:
         tell_what_to_do(findings)
     return code_of(findings)
+
+
+def _check_cluster(args: Namespace, job_timeout: float) -> list[Finding]:
+    connection, first = _read_connection(ref_of(args))
+    _tell_progress(first)
+    if connection is None:
+        return [first]
+    return [first, *asyncio.run(_diagnosed(connection.cluster, job_timeout)), _name()]
 
 
 def _name() -> Finding:
@@ -107,8 +116,10 @@ def tell_what_to_do(findings: Iterable[Finding]) -> None:
 
 
 def code_of(findings: Iterable[Finding]) -> int:
-    """Return the exit code of the first step that failed with an error."""
+    """Return the exit code of the first step that failed."""
     for finding in findings:
         if finding.error is not None:
             return exits.code_of(finding.error)
+        if finding.verdict == FAIL:
+            return exits.UNEXPECTED
     return exits.OK

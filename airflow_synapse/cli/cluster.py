@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_synapse.exceptions import RayAddressError
 from airflow_synapse.hooks.cluster_ref import ClusterRef
+from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.rayjobs.executor import RayJobExecutor
 from airflow_synapse.version_compat import AirflowNotFoundException
@@ -59,6 +60,12 @@ def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
             "--conn-port 8265.",
         ) from exc
     return hook
+
+
+def kuberay_hook_of(args: Namespace) -> KubeRayHook:
+    """Return the hook of the Kubernetes connection that a command names."""
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as above
+    return KubeRayHook(args.kubernetes_conn_id or KubeRayHook.default_conn_name)
 
 
 def executor_of(args: Namespace, **executor_options: Any) -> RayJobExecutor:

@@ -177,6 +177,12 @@ ARGS_REPORT = (
     ),
 )
 
+ARG_NAMESPACE = Arg(
+    ("--namespace",),
+    help="The namespace in Kubernetes (default: that of the connection, else default)",
+)
+ARG_CLUSTER = Arg(("cluster",), help="The RayCluster", metavar="NAMESPACE/NAME")
+
 ARGS_CHECK = (
     Arg(
         ("--job-timeout",),
@@ -184,6 +190,13 @@ ARGS_CHECK = (
         default="60",
         metavar="DURATION",
     ),
+    Arg(
+        ("--kubernetes",),
+        help="Check the Kubernetes connection: rights, KubeRay and its operator. With --ray-cluster, check "
+        "that cluster, too",
+        action="store_true",
+    ),
+    ARG_NAMESPACE,
 )
 
 ARGS_REAP = (
@@ -272,6 +285,7 @@ def get_ray_cli_commands() -> list[CLICommand]:
                     "Needs Airflow's database. Two looks have to agree, so this takes a minute if tasks are over, "
                     "ten minutes if tasks were deleted, and no time if there is nothing to stop.",
                 ),
+                _clusters(),
                 _command(
                     "check.check",
                     "Check whether a connection can run jobs",
@@ -295,4 +309,29 @@ def _command(
         args=(*args, *ARGS_CLUSTER, ARG_VERBOSE),
         description=description,
         epilog="\n\n".join(part for part in (examples, exits.IN_HELP) if part),
+    )
+
+
+def _clusters() -> GroupCommand:
+    about = {
+        "list_clusters": ("List the RayClusters of a namespace", (ARG_NAMESPACE, ARG_OUTPUT)),
+        "describe": (
+            "Show what Kubernetes says about a RayCluster, its pods and its events",
+            (ARG_CLUSTER, ARG_OUTPUT),
+        ),
+    }
+    return GroupCommand(
+        name="clusters",
+        help="Look at Ray clusters on Kubernetes",
+        epilog=exits.IN_HELP,
+        subcommands=tuple(
+            ActionCommand(
+                name="list" if function == "list_clusters" else function,
+                help=text,
+                func=lazy_load_command(f"airflow_synapse.cli.clusters.commands.{function}"),
+                args=(*args, ARG_KUBERNETES_CONN_ID, ARG_VERBOSE),
+                epilog=exits.IN_HELP,
+            )
+            for function, (text, args) in about.items()
+        ),
     )

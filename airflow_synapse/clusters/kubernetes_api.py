@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_synapse.clusters.names import TOKEN_KEY, ClusterName
+from airflow_synapse.clusters.pods import PodState
 from airflow_synapse.clusters.ray_clusters import RayClusterState
 from airflow_synapse.exceptions import (
     RayAuthenticationError,
@@ -45,7 +46,8 @@ class KubernetesApi:
         self, api: RayCluster, namespace: str, *, pace: CredentialPace = USUAL_PACE
     ) -> None:
         place = KubernetesPlace(api.address, namespace, "")
-        self._namespace = namespace
+        self.namespace = namespace
+        self.pace = pace
         self.session = Session(
             api,
             requests_per_second=REQUESTS_PER_SECOND,
@@ -84,16 +86,19 @@ class KubernetesApi:
     async def list_clusters(self) -> list[RayClusterState]:
         """Return all RayClusters of the namespace."""
         try:
-            found = await self._get(self._clusters(self._namespace))
+            found = await self._get(self._clusters(self.namespace))
         except KubernetesAnswerError as exc:
-            raise self._missing(exc, ClusterName(self._namespace, "*")) from exc
+            raise self._missing(exc, ClusterName(self.namespace, "*")) from exc
         return [RayClusterState.from_api(item) for item in found.get("items") or ()]
 
-    async def list_pods(self, name: ClusterName) -> list[Mapping[str, Any]]:
-        """Return the pods of a Ray cluster, as Kubernetes describes them."""
+    async def list_pods(self, name: ClusterName) -> list[PodState]:
+        """Return the pods of a Ray cluster, empty if they may not be listed."""
         label = quote(f"ray.io/cluster={name.name}", safe="")
         path = f"/api/v1/namespaces/{name.namespace}/pods?labelSelector={label}"
-        return list((await self._get(path)).get("items") or ())
+        with suppress(KubernetesAnswerError, RayAuthenticationError):
+            found = await self._get(path, is_extra=True)
+            return [PodState.from_api(pod) for pod in found.get("items") or ()]
+        return []
 
     async def list_events(self, name: ClusterName) -> list[Mapping[str, Any]]:
         """Return the events about a RayCluster itself, empty if they may not be read."""
@@ -107,7 +112,7 @@ class KubernetesApi:
         """Return whether the API server would allow something in the namespace."""
         resource, _, subresource = resource.partition("/")
         attributes = {
-            "namespace": self._namespace,
+            "namespace": self.namespace,
             "verb": verb,
             "resource": resource,
             "subresource": subresource,
@@ -122,13 +127,22 @@ class KubernetesApi:
         answer = await self._json("POST", path, json=review)
         return bool((answer.get("status") or {}).get("allowed"))
 
-    async def has_kuberay(self) -> bool:
-        """Return whether the API server knows RayClusters of the version that we use."""
+    async def kuberay_versions(self) -> list[str]:
+        """Return the versions of KubeRay's API that the API server knows."""
         try:
-            found = await self._get(RAY_API)
+            found = await self._get("/apis/ray.io")
         except KubernetesAnswerError:
-            return False
-        return any(item.get("name") == "rayclusters" for item in found.get("resources") or ())
+            return []
+        return [str(item.get("version")) for item in found.get("versions") or ()]
+
+    async def dry_run(self, manifest: Mapping[str, Any]) -> str:
+        """Return why the API server would refuse a RayCluster, empty if it would take it."""
+        path = f"{self._clusters(self.namespace)}?dryRun=All&fieldValidation=Strict"
+        try:
+            await self._json("POST", path, json=manifest)
+        except KubernetesAnswerError as exc:
+            return exc.message
+        return ""
 
     async def version(self) -> str:
         """Return the version of Kubernetes."""

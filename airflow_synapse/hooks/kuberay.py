@@ -24,7 +24,9 @@ from airflow_synapse.version_compat import (
 
 if TYPE_CHECKING:
     from airflow_synapse.clusters.kubernetes_api import KubernetesApi
+    from airflow_synapse.clusters.pods import PodState
     from airflow_synapse.clusters.ray_clusters import RayClusterState
+    from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
 
 T = TypeVar("T")
 Reader = Callable[[], Awaitable[Kubernetes]]
@@ -132,21 +134,45 @@ class KubeRayHook(BaseHook):
         with Crossing() as crossing:
             return crossing.call(asked)
 
-    def api_of(self, kubernetes: Kubernetes, namespace: str | None = None) -> KubernetesApi:
+    def describe(
+        self, ray_cluster: Any
+    ) -> tuple[RayClusterState, list[PodState], list[Mapping[str, Any]]]:
+        """Return what Kubernetes says about a RayCluster, its pods and its events. Raises as :meth:`get_cluster`."""
+        name = ClusterName.of(ray_cluster)
+
+        async def all_of(
+            api: KubernetesApi,
+        ) -> tuple[RayClusterState, list[PodState], list[Mapping[str, Any]]]:
+            cluster = await api.get_cluster(name)
+            return cluster, await api.list_pods(name), await api.list_events(name)
+
+        return self._ask(name.namespace, all_of)
+
+    def api_of(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str | None = None,
+        *,
+        read: Reader | None = None,
+        pace: CredentialPace | None = None,
+    ) -> KubernetesApi:
         """Return the API server of a Kubernetes cluster. Nothing is sent yet; the caller must close it.
 
         :param namespace: What to ask about. The default is the connection's namespace, else ``default``.
+        :param read: Reads the connection again. The default is for tasks, commands and scripts.
+        :param pace: How often credentials are read again, and for how long they may be refused.
         """
         from airflow_synapse.clusters.kubernetes_api import KubernetesApi
+        from airflow_synapse.rayjobs.client.credentials.pace import USUAL_PACE
 
-        source = ConnectionSource(f"kubernetes {self.kubernetes_conn_id}", self._api_in_thread)
-        api = replace(kubernetes.api, source=source)
-        source.newest = api
-        return KubernetesApi(api, namespace or kubernetes.namespace or "default")
+        async def reread() -> RayConnection:
+            again = await (read or self._in_thread)()
+            return RayConnection(cluster=again.api, dashboard_url=again.api.address)
 
-    async def _api_in_thread(self) -> RayConnection:
-        kubernetes = await self._in_thread()
-        return RayConnection(cluster=kubernetes.api, dashboard_url=kubernetes.api.address)
+        source = ConnectionSource(f"kubernetes {self.kubernetes_conn_id}", reread)
+        source.newest = api = replace(kubernetes.api, source=source)
+        namespace = namespace or kubernetes.namespace or "default"
+        return KubernetesApi(api, namespace, pace=pace or USUAL_PACE)
 
     async def _in_thread(self) -> Kubernetes:
         return await asyncio.to_thread(self.get_conn)

@@ -43,7 +43,7 @@ class TaskRecord:
     @property
     def is_of_ray(self) -> bool:
         """Whether the task is about one job, which it submits, waits for or stops."""
-        return {*CLUSTER_FIELDS, _JOB} <= self.fields.keys()
+        return {CLUSTER_FIELDS[0], _JOB} <= self.fields.keys()  # older tasks have only the first
 
     @property
     def submits(self) -> bool:

@@ -56,12 +56,13 @@ def test_commands_are_there(airflow_cli) -> None:
         "report",
         "stop",
         "reap",
+        "clusters",
         "check",
     ]
     for sub in group.subcommands:
         told = airflow_cli("ray", sub.name, "--help")
         assert told.code == 0
-        assert ("--conn-id" in told.out) == (sub.name != "validate")
+        assert ("--conn-id" in told.out) == (sub.name not in ("validate", "clusters"))
         assert "3  the job FAILED" in told.out
 
 

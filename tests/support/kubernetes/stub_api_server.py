@@ -73,8 +73,9 @@ class StubApiServer(StubServer):
         self.url = await self.serve(
             [
                 ("GET /version", self._version),
-                (f"GET {_RAY}", self._resources),
+                ("GET /apis/ray.io", self._versions),
                 (f"GET {clusters}", self._list_clusters),
+                (f"POST {clusters}", self._create_cluster),
                 (f"GET {clusters}/{{name}}", self._get_cluster),
                 (f"GET {_CORE}/pods", self._list_pods),
                 (f"GET {_CORE}/events", self._list_events),
@@ -95,11 +96,16 @@ class StubApiServer(StubServer):
     async def _version(self, request: web.Request) -> web.Response:
         return self._refusal(request, "", "") or web.json_response({"gitVersion": "v1.36.3"})
 
-    async def _resources(self, request: web.Request) -> web.Response:
+    async def _versions(self, request: web.Request) -> web.Response:
         if not self.has_kuberay:
             return not_a_path()
-        found = {"resources": [{"name": "rayclusters"}]}
+        found = {"kind": "APIGroup", "versions": [{"version": "v1"}, {"version": "v1alpha1"}]}
         return self._refusal(request, "", "") or web.json_response(found)
+
+    async def _create_cluster(self, request: web.Request) -> web.Response:
+        refusal = self._refusal(request, "create", "rayclusters", "ray.io")
+        assert request.query.get("dryRun") == "All"
+        return refusal or web.json_response(await request.json(), status=201)
 
     async def _list_clusters(self, request: web.Request) -> web.Response:
         if not self.has_kuberay:

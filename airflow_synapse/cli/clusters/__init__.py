@@ -1,0 +1,1 @@
+"""Commands about Ray clusters on Kubernetes."""
