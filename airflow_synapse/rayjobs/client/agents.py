@@ -11,10 +11,10 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
 from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
-from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more
+from airflow_synapse.rayjobs.client.answers import AgentUnusableError, check_no_more, check_range
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.kubernetes.pods import Pods
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
@@ -101,7 +101,7 @@ async def read_range(
     if pods is not None:
         url = await pods.url_of_agent(session, address, path)
     else:
-        url = URL(f"{parse_address(address)}{path}", encoded=True)
+        url = _url_of(address, path)
         if cluster.address.startswith("http://"):
             headers.update(access.token)
     limit = cluster.request_timeout
@@ -117,6 +117,7 @@ async def read_range(
         )
         async with await asked as answer:
             if answer.status == HTTPStatus.PARTIAL_CONTENT:
+                check_range(answer.headers, position)
                 async with aclosing(bodies.chunks_of(answer)) as chunks:
                     async for chunk in chunks:
                         has_begun = True
@@ -132,6 +133,17 @@ async def read_range(
         raise RayClusterUnreachableError(
             cluster=cluster.address, reason=reason, job_id=info.job_id
         ) from exc
+
+
+def _url_of(address: str, path: str) -> URL:
+    """Return a URL on an agent.
+
+    :raises AgentUnusableError: if what the cluster calls its address can't be one.
+    """
+    try:
+        return URL(f"{parse_address(address)}{path}", encoded=True)
+    except (RayAddressError, ValueError) as exc:
+        raise AgentUnusableError("its address can't be used") from exc
 
 
 def for_each_step(connect: float, read: float) -> aiohttp.ClientTimeout:

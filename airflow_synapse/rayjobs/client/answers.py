@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from airflow_synapse.exceptions import (
     RayJobSubmissionError,
     RayLogNotFoundError,
 )
+from airflow_synapse.plurals import counted
 from airflow_synapse.rayjobs.client.request_errors import classify_status
 
 SUBMISSIONS = "/api/jobs/"
@@ -47,6 +49,20 @@ class AgentUnusableError(Exception):
     """The agent on a job's node can't be used from here. The dashboard serves its files instead."""
 
 
+def check_range(headers: Mapping[str, str], position: int) -> None:
+    """Check that an answer begins at the byte that was asked for: other bytes would repeat lines.
+
+    :raises AgentUnusableError: if it does not say so.
+    """
+    start = _RANGE_START.match(headers.get("Content-Range", ""))
+    if start is None or int(start[1]) != position:
+        raise AgentUnusableError("it sent another range than it was asked for")
+
+
+_RANGE_START = re.compile(r"bytes (\d{1,18})-", re.ASCII)
+_RANGE_SIZE = re.compile(r".*/(\d{1,18})", re.ASCII)
+
+
 def check_no_more(
     status: int, headers: Mapping[str, str], position: int, job_id: str | None
 ) -> None:
@@ -55,12 +71,13 @@ def check_no_more(
     :raises RayLogNotFoundError: if the file is empty or shorter.
     :raises AgentUnusableError: if the agent did not serve the file at all.
     """
-    size = headers.get("Content-Range", "").rpartition("/")[2]
-    if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not size.isdigit():
+    size = _RANGE_SIZE.fullmatch(headers.get("Content-Range", ""))
+    if status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or size is None:
         raise AgentUnusableError(f"it answered {status}")
-    if int(size) < max(position, 1):
+    if int(size[1]) < max(position, 1):
         raise RayLogNotFoundError(
-            job_id=job_id, reason=f"has a log of {size} bytes, although {position} were read before"
+            job_id=job_id,
+            reason=f"has a log of {counted(int(size[1]), 'byte')}, although {position} were read before",
         )
 
 
@@ -186,7 +203,10 @@ def _last_line(text: str) -> str:
 
 def location(headers: Mapping[str, str]) -> str:
     """Return the scheme and host that an answer redirects to."""
-    target = urlsplit(headers.get("Location", ""))
+    try:
+        target = urlsplit(headers.get("Location", ""))
+    except ValueError:
+        return "a malformed address"
     return f"{target.scheme}://{target.netloc}" if target.netloc else "another page"
 
 
@@ -199,7 +219,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -207,5 +227,5 @@ def server_time(headers: Mapping[str, str]) -> float:
     """Return the time by the server's clock, to the second, or by ours if the server does not say."""
     try:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return time.time()

@@ -9,10 +9,11 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Collection,
+    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,18 @@ class DashboardApi:
         return self._job_info(details, job_id)
 
     def _job_info(self, details: Any, job_id: str) -> JobInfo:
+        with self._of_ray(job_id):
+            info = JobInfo.from_api(details)
+            # The second is what Ray calls a driver. A cache on the way may answer for another job.
+            if job_id not in (details.get("submission_id"), details.get("job_id")):
+                raise ValueError("an answer about another job")
+            return info
+
+    @contextmanager
+    def _of_ray(self, job_id: str | None = None) -> Iterator[None]:
+        """Turn what reading an answer raises into an error about the cluster."""
         try:
-            return JobInfo.from_api(details)
+            yield
         except _NOT_OF_RAY as exc:
             raise self.unreachable(f"it sent {exc}", job_id, http_status=HTTPStatus.OK) from exc
 
@@ -216,13 +227,17 @@ class DashboardApi:
         settled_at = (info.end_time or 0) / 1000 + self.settles_in
         await asyncio.sleep(min(max(0.0, settled_at - now), self.settles_in))
         async with session.request("DELETE", path, lane=self._lane, job_id=job_id) as response:
-            return bool((await session.json_of(response)).get("deleted"))
+            answer = await session.json_of(response)
+        with self._of_ray(job_id):
+            return bool(answer.get("deleted"))
 
     async def request_stop(self, job_id: str) -> bool:
         """Ask the cluster to stop the job. True only means that the request came in time."""
         path, session = job_path(job_id, "stop"), self._session
         async with session.request("POST", path, lane=self._lane, job_id=job_id) as response:
-            return bool((await session.json_of(response)).get("stopped"))
+            answer = await session.json_of(response)
+        with self._of_ray(job_id):
+            return bool(answer.get("stopped"))
 
     async def post_job(
         self,
@@ -253,8 +268,11 @@ class DashboardApi:
             timeout=timeout,
             data=_Announced(body, before_sending),
             headers={"Content-Length": str(len(body)), "Content-Type": "application/json"},
-        ):
-            pass
+        ) as response:
+            answer = await self._session.json_of(response, job_id)
+        with self._of_ray(job_id):
+            if job_id not in (answer.get("submission_id"), answer.get("job_id")):
+                raise ValueError("an answer about another job")
 
     # Packages
 

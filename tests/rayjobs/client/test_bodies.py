@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from airflow_synapse.exceptions import RayClusterUnreachableError
+from airflow_synapse.exceptions import RayAddressError, RayClusterUnreachableError
 from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
-from airflow_synapse.rayjobs.models import JobInfo, RayCluster
+from airflow_synapse.rayjobs.models import JobInfo, JobSpec, RayCluster
 
 JOB = {"type": "SUBMISSION", "submission_id": "j", "status": "RUNNING", "entrypoint": "true"}
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -97,6 +97,8 @@ async def test_compressed_bomb_costs_no_memory(server: tuple[Server, JobsApi], s
         (b'{"status": ["RUNNING"]}', "it sent an answer with an unknown job status"),
         (b'{"status": {"a": 1}}', "it sent an answer with an unknown job status"),
         (b"null", "it sent"),
+        (b'{"status": "SUCCEEDED"}', "about another job"),
+        (b'{"status": "SUCCEEDED", "submission_id": "k"}', "about another job"),
     ],
 )
 async def test_answer_that_is_none_is_told(
@@ -112,6 +114,10 @@ async def test_answer_that_is_none_is_told(
         await api.list_jobs()
     with pytest.raises(RayClusterUnreachableError):
         await api.list_infos({"j"})
+    with pytest.raises(RayClusterUnreachableError):
+        await api.post_job(JobSpec("true"), "j")
+    with pytest.raises(RayClusterUnreachableError):
+        await api.delete("j")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +167,51 @@ async def test_body_that_drips_is_given_up(
     with pytest.raises(RayClusterUnreachableError, match=r"it sent \d+ bytes of its answer in"):
         async for _ in api.read_file(JobInfo("j", "RUNNING", driver_node_id="n"), "a.log"):
             pass
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"7", b"<html>"])
+async def test_answer_to_a_stop_that_is_none_is_told(
+    server: tuple[Server, JobsApi], body: bytes
+) -> None:
+    """Who stops a job asks again, and raises nothing else."""
+    stub, api = server
+    stub.body = body
+
+    with pytest.raises(RayClusterUnreachableError):
+        await api.request_stop("j")
+
+
+@pytest.mark.parametrize(
+    "place", ["http://[bad", "https://me:s3cret@host", "//host", "", "http://host:99999", "\x00"]
+)
+async def test_redirect_to_a_malformed_place_is_told(
+    server: tuple[Server, JobsApi], place: str
+) -> None:
+    """A header that can't be read breaks nothing."""
+    stub, api = server
+    stub.status, stub.headers["Location"] = 302, place.replace("\x00", "")
+
+    with pytest.raises(RayAddressError, match="it redirects to") as told:
+        await api.get_info("j")
+
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize("header", ["Retry-After", "Date"])
+@pytest.mark.parametrize(
+    "value", ["nan", "-5", "1e999", "Mon, 01 Jan 0001 00:00:00 +2359", "²", "9" * 5000]
+)
+async def test_odd_time_in_a_header_is_outlasted(
+    server: tuple[Server, JobsApi], header: str, value: str
+) -> None:
+    """The server asks for a pause that makes no sense, or for none."""
+    stub, api = server
+    stub.status, stub.headers[header] = 503, value
+
+    with pytest.raises(RayClusterUnreachableError) as told:
+        await api.get_info("j")
+
+    assert told.value.retry_after is None or told.value.retry_after >= 0
 
 
 async def test_encoding_that_nobody_asked_for_is_told(server: tuple[Server, JobsApi]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,32 @@ async def test_agent_that_can_not_be_used_is_remembered(stub: StubDashboard, api
 
     assert stub.count(routes.AGENT_LOG) == 1
     assert stub.count(routes.LOGS) == 5
+
+
+@pytest.mark.parametrize("told", [None, "bytes 0-9/10", "bytes 4001-9/10", "bytes ²-9/10", "x"])
+async def test_agent_that_sends_another_range_is_done_without(
+    stub: StubDashboard, api: JobsApi, told: str | None
+) -> None:
+    """Something on the way may ignore where a read begins, which would repeat lines."""
+    headers = {} if told is None else {"Content-Range": told}
+    stub.inject(Answer(206, b"other bytes", headers), times=None, route=routes.AGENT_LOG)
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = await api.get_info("j")
+
+    assert b"".join([chunk async for chunk in read_from(api, info, 4000)]) == LOG[4000:]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://", "http://[bad:1", "http://me:pw@h:1", "http://h:99999", "http://h?x"]
+)
+async def test_agent_s_address_that_is_none_is_done_without(
+    stub: StubDashboard, api: JobsApi, address: str
+) -> None:
+    """It comes from the cluster, so it may be anything."""
+    stub.add_job("j", log=((0.0, LOG),), has_header=False)
+    info = replace(await api.get_info("j"), driver_agent_http_address=address)
+
+    assert b"".join([chunk async for chunk in read_from(api, info, 0)]) == LOG
 
 
 async def test_agent_that_never_answers_is_done_without(
