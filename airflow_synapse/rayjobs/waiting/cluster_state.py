@@ -42,6 +42,11 @@ class Ask:
     labels: tuple[tuple[str, str], ...] = ()
     environment: str = field(default="", repr=False)
 
+    @property
+    def room(self) -> Ask:
+        """The same without the environment, which is another one for almost every job."""
+        return Ask(self.resources, self.labels)
+
 
 @dataclass(frozen=True)
 class Node:

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.waiting.cluster_state import (
+    Ask,
     Autoscaler,
     ClusterState,
     Node,
@@ -28,8 +29,6 @@ _TIMEOUT = 2.0
 _MOST = 2 * 1024 * 1024
 """Bytes of an answer that are read. Parsing that much holds up the event loop for about 20 ms."""
 
-_NOT_OF_RAY = (ValueError, TypeError, AttributeError, RecursionError)
-
 _ACTORS = "/api/v0/actors"
 
 
@@ -45,15 +44,22 @@ async def look_at(api: JobsApi, before: ClusterState) -> ClusterState:
         _rows(api, "/api/v0/runtime_envs", limit=200),  # those without an end come first
         _rows(api, "/api/v0/nodes", state="ALIVE"),
     )
-    nodes = nodes_of(alive) or list(before.nodes or ())
-    state = ClusterState(asks_of(waiting), nodes, installing_of(environments, nodes))
-    if not any(ask.resources or ask.labels for ask in state.asks.values()):
+    # In a thread, because a thousand jobs take 0.1 s.
+    state = await asyncio.to_thread(_state_of, waiting, environments, alive, before)
+    nodes = state.nodes or ()
+    rooms = {ask.room for ask in state.asks.values()} - {Ask()}
+    if not rooms:
         return state
     free, is_exact = await _with_what_is_free(api, nodes)
     state = replace(state, nodes=free, is_free_exact=is_exact)
-    if any(fits_no_node(ask, nodes) for ask in state.asks.values()):
+    if any(fits_no_node(room, nodes) for room in rooms):
         return replace(state, autoscaler=await _autoscaler(api, before.autoscaler))
     return state
+
+
+def _state_of(waiting: Any, environments: Any, alive: Any, before: ClusterState) -> ClusterState:
+    nodes = nodes_of(alive) or list(before.nodes or ())
+    return ClusterState(asks_of(waiting), nodes, installing_of(environments, nodes))
 
 
 async def _with_what_is_free(api: JobsApi, nodes: Sequence[Node]) -> tuple[Sequence[Node], bool]:

@@ -45,6 +45,8 @@ class WaitingRoom:
         ask = self._state.asks.get(job_id)
         if ask is None:
             return None
+        if ask.environment not in self._state.installing:
+            ask = ask.room
         if ask not in self._reasons:  # what asks for the same waits for the same
             self._reasons[ask] = self._reason_of(ask)
         return self._reasons[ask]
