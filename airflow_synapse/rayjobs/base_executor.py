@@ -103,7 +103,7 @@ class BaseRayExecutor(ClusterCalls, ABC):
 
         async def look() -> Reason | None:
             async with self._watching() as watch:
-                return await watch.waiting_room.reason(job_id)
+                return await watch.reason(job_id)
 
         return self._cross(look)
 

@@ -115,7 +115,7 @@ def page_of_job(
         refresh=_refresh(info, task),
         job_id=info.job_id,
         status=info.status,
-        remark=hide(info.message or "") if info.status == PENDING else "",
+        remark=hide(_remark(look, info)),
         facts=_facts(info, task),
         error=tuple(_fit(hide(text)) for text in _error(look, info, connection)),
         entrypoint=_fit(hide(texts.entrypoint)),
@@ -141,6 +141,13 @@ def _facts(info: JobInfo, task: TaskRecord) -> tuple[tuple[str, str], ...]:
         ("Connection", str(task.cluster_ref or "")),
     ]
     return tuple((label, value) for label, value in facts if value)
+
+
+def _remark(look: JobLook, info: JobInfo) -> str:
+    """Return why the job waits or, if nothing tells, what Ray makes of its request."""
+    if info.status != PENDING:
+        return ""
+    return f"It {look.reason.text}." if look.reason is not None else info.message or ""
 
 
 def _error(look: JobLook, info: JobInfo, connection: RayConnection) -> list[str]:

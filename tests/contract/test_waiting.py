@@ -37,8 +37,8 @@ def small(request: pytest.FixtureRequest) -> Iterator[Dashboard]:
 async def reason_of(dashboard: Dashboard, job_id: str, *, part: str) -> Reason:
     """Return the reason why the job waits, as soon as it has this part."""
     async with jobs_api(RayCluster(dashboard.url)) as api:
-        room = WaitingRoom(api, interval=0.2)
-        while (reason := await room.reason(job_id)) is None or part not in reason.text:
+        room = WaitingRoom(interval=0.2)
+        while (reason := await room.reason(api, job_id)) is None or part not in reason.text:
             await asyncio.sleep(0.2)
         return reason
 

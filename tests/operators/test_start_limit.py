@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_synapse.exceptions import RayJobNotScheduledError, RayJobTimeoutError
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayJobNotScheduledError,
+    RayJobTimeoutError,
+)
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -17,6 +23,7 @@ from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.version_compat import TaskDeferred
 from tests.operators.running import a_command, deferred, messages, run
 from tests.operators.task_instance import TaskInstance
+from tests.support import stub_dashboard as routes
 from tests.support.paces import FAST_PACE
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER, JobScript, StubNode, start_limit
@@ -197,3 +204,24 @@ def test_wait_that_is_over_is_not_begun_again(stub: StubDashboard, ti: TaskInsta
         task.execute_complete({"ti": ti}, event)  # type: ignore[typeddict-item]
 
     assert numbers(stub) == ["1"]
+
+
+def test_kill_of_a_task_that_goes_on_waiting_stops_the_job_of_now(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """The jobs that Ray gave up on have ended; the one in their place is stopped."""
+    stub.script_next(GIVEN_UP, GIVEN_UP, JobScript(runtime=NEVER))
+    operator = busy()
+    threading.Thread(target=kill_when_the_third_job_runs, args=(operator, stub)).start()
+
+    with pytest.raises(ExecutionError, match="was stopped, because the task was killed"):
+        run(operator, ti)
+
+    assert [job.status for job in stub.jobs.values()] == ["FAILED", "FAILED", "STOPPED"]
+    assert stub.count(routes.STOP) == 1
+
+
+def kill_when_the_third_job_runs(operator: RayJobOperator, stub: StubDashboard) -> None:
+    while [job.status for job in list(stub.jobs.values())][2:] != ["RUNNING"]:
+        time.sleep(0.01)
+    operator.on_kill()

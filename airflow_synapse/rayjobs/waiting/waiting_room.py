@@ -14,6 +14,9 @@ from airflow_synapse.rayjobs.waiting.cluster_state import Ask, ClusterState
 from airflow_synapse.rayjobs.waiting.looking import look_at
 from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason, reason_of
 
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks at a cluster."""
+
 _LONGEST_LOOK = 5.0
 """Seconds that a look may take, with the time that its requests wait for their turn."""
 
@@ -24,12 +27,10 @@ _LEAST_REST = 2.0
 class WaitingRoom:
     """Answers why jobs wait. All who ask within an interval share one look at the cluster.
 
-    :param api: The cluster's Jobs API.
     :param interval: Seconds between two looks.
     """
 
-    def __init__(self, api: JobsApi, *, interval: float) -> None:
-        self._api = api
+    def __init__(self, *, interval: float = LOOK_INTERVAL) -> None:
         self._interval = interval
         self._next_at = 0.0
         self._state = ClusterState()
@@ -37,11 +38,14 @@ class WaitingRoom:
         self._installing_since: dict[str, float] = {}
         self._looking = asyncio.Lock()
 
-    async def reason(self, job_id: str) -> Reason | None:
-        """Return why the job waits, None if nothing tells. A cluster that does not answer is no error."""
+    async def reason(self, api: JobsApi, job_id: str) -> Reason | None:
+        """Return why the job waits, None if nothing tells. A cluster that does not answer is no error.
+
+        :param api: What the cluster is asked over, if it is time for a look.
+        """
         async with self._looking:
             if asyncio.get_running_loop().time() >= self._next_at:
-                await self._look()
+                await self._look(api)
         ask = self._state.asks.get(job_id)
         if ask is None:
             return None
@@ -51,11 +55,11 @@ class WaitingRoom:
             self._reasons[ask] = self._reason_of(ask)
         return self._reasons[ask]
 
-    async def _look(self) -> None:
+    async def _look(self, api: JobsApi) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         with move_on_after(_LONGEST_LOOK):
-            self._state = await look_at(self._api, self._state)
+            self._state = await look_at(api, self._state)
             self._reasons.clear()
         now, since = time.time(), self._installing_since
         self._installing_since = {env: since.get(env, now) for env in self._state.installing}

@@ -17,6 +17,7 @@ from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.patience import WrongServer
 from airflow_synapse.rayjobs.reporting import JOBS_WATCHED, NO_METRICS, Metrics
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.waiting.waiting_room import WaitingRoom
 from airflow_synapse.rayjobs.watching.pace import USUAL_PACE, Pace
 from airflow_synapse.rayjobs.watching.status_board import StatusBoard
@@ -59,7 +60,7 @@ class ClusterWatch:
         self.pace = pace
         self.metrics = metrics
         self.board = StatusBoard(api.in_lane(Lane.STATUS), pace=pace, metrics=metrics)
-        self.waiting_room = WaitingRoom(api.in_lane(Lane.STATUS), interval=pace.waiting_look)
+        self._waiting_room = WaitingRoom(interval=pace.waiting_look)
         self.wrong_server = WrongServer(
             api.in_lane(Lane.STATUS).get_version,
             {HTTPStatus.OK: pace.wrong_server, HTTPStatus.NOT_FOUND: pace.no_route},
@@ -91,6 +92,10 @@ class ClusterWatch:
         self.jobs += change
         watches = _watches.get(asyncio.get_running_loop(), {})
         self.metrics.gauge(JOBS_WATCHED, sum(watch.jobs for watch in watches.values()))
+
+    async def reason(self, job_id: str) -> Reason | None:
+        """Return why a job waits, None if the cluster does not tell."""
+        return await self._waiting_room.reason(self.api.in_lane(Lane.STATUS), job_id)
 
     async def close(self) -> None:
         """Cancel what is under way and close the connections."""

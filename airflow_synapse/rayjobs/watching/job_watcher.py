@@ -90,7 +90,7 @@ class JobWatcher:
         self._job_id = job_id
         self._options = options
         self._logger = logger
-        self._waiting = WaitingLog(watch.waiting_room, job_id, pace=watch.pace, logger=logger)
+        self._waiting = WaitingLog(watch, job_id, logger=logger)
         self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
         self._refusals = RefusalLog(logger, watch.pace.credentials.watch_patience)
         self._follower = LogFollower(

@@ -9,8 +9,7 @@ from anyio import CancelScope
 from airflow_synapse.rayjobs.models import PENDING
 from airflow_synapse.rayjobs.reporting import Logger
 from airflow_synapse.rayjobs.waiting.reasons import Reason
-from airflow_synapse.rayjobs.waiting.waiting_room import WaitingRoom
-from airflow_synapse.rayjobs.watching.pace import Pace
+from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 
 _FIRST_REPEAT = 60.0
 _LONGEST_REPEAT = 3600.0
@@ -20,16 +19,14 @@ _LONGEST_REPEAT = 3600.0
 class WaitingLog:
     """Looks for the reason why a job waits, and logs what is new.
 
-    :param room: Knows the reasons.
+    :param watch: The cluster's watch.
     :param job_id: The job's submission ID.
-    :param pace: When to look.
     :param logger: Where to tell.
     """
 
-    def __init__(self, room: WaitingRoom, job_id: str, *, pace: Pace, logger: Logger) -> None:
-        self._room = room
+    def __init__(self, watch: ClusterWatch, job_id: str, *, logger: Logger) -> None:
+        self._watch = watch
         self._job_id = job_id
-        self._pace = pace
         self._logger = logger
         self._last_text = ""
         self._told: dict[str, tuple[float, float]] = {}
@@ -58,14 +55,14 @@ class WaitingLog:
             self._looking.cancel()
 
     async def _look_again_and_again(self) -> None:
-        await asyncio.sleep(self._pace.waiting_is_news_after)
+        await asyncio.sleep(self._watch.pace.waiting_is_news_after)
         while not self._is_over:
             try:
-                reason = await self._room.reason(self._job_id)
+                reason = await self._watch.reason(self._job_id)
                 self.note(reason, asyncio.get_running_loop().time())
             except Exception as exc:  # noqa: BLE001  # no reason for a wait is worth the watch of the job
                 self._logger.debug("Why Ray job %s waits can't be told: %r", self._job_id, exc)
-            await asyncio.sleep(self._pace.waiting_look)
+            await asyncio.sleep(self._watch.pace.waiting_look)
 
     def note(self, reason: Reason | None, now: float) -> None:
         """Keep the reason, and log it if it is news.

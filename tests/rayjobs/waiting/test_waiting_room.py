@@ -25,22 +25,24 @@ async def api(stub: StubDashboard) -> AsyncIterator[JobsApi]:
 
 
 @pytest.fixture
-def room(api: JobsApi) -> WaitingRoom:
-    return WaitingRoom(api, interval=60.0)
+def room() -> WaitingRoom:
+    return WaitingRoom(interval=60.0)
 
 
 async def submit(stub: StubDashboard, job_id: str, **fields: object) -> None:
     stub.add_job(job_id, pending=NEVER).request.update(fields)
 
 
-async def test_many_jobs_share_one_look(stub: StubDashboard, room: WaitingRoom) -> None:
+async def test_many_jobs_share_one_look(
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
+) -> None:
     """However many jobs wait, each route is asked once per interval, and twice at most for actors."""
     stub.nodes = [StubNode(free=None)]
     stub.add_job("busy", runtime=NEVER).request["entrypoint_num_cpus"] = 3
     for number in range(50):
         await submit(stub, f"j{number}", entrypoint_num_cpus=2 + number % 2)
 
-    reasons = await asyncio.gather(*(room.reason(f"j{number}") for number in range(50)))
+    reasons = await asyncio.gather(*(room.reason(api, f"j{number}") for number in range(50)))
 
     assert {reason.text for reason in reasons if reason} == {
         "asks for 2 CPU; about 1 of 4 are free",
@@ -55,24 +57,26 @@ async def test_many_jobs_share_one_look(stub: StubDashboard, room: WaitingRoom) 
 
 
 async def test_what_the_autoscaler_s_process_says_is_free_is_exact(
-    stub: StubDashboard, room: WaitingRoom
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
 ) -> None:
     """Where that process runs, actors are not counted."""
     stub.nodes = [StubNode(total={"CPU": 16.0}, free={"CPU": 1.0})]
     await submit(stub, "j", entrypoint_num_cpus=4)
 
-    reason = await room.reason("j")
+    reason = await room.reason(api, "j")
 
     assert reason is not None
     assert reason.text == "asks for 4 CPU; 1 of 16 are free"
 
 
-async def test_environment_is_told_with_the_time(stub: StubDashboard, room: WaitingRoom) -> None:
+async def test_environment_is_told_with_the_time(
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
+) -> None:
     """An installation is told with its node, and since when it has been seen."""
     job = stub.add_job("j", pending=NEVER, installing=True)
     job.request["runtime_env"] = {"pip": ["a", "b"]}
 
-    reason = await room.reason("j")
+    reason = await room.reason(api, "j")
 
     assert reason is not None
     assert reason.cause is Cause.ENVIRONMENT
@@ -81,11 +85,13 @@ async def test_environment_is_told_with_the_time(stub: StubDashboard, room: Wait
     )
 
 
-async def test_job_that_no_node_can_take(stub: StubDashboard, room: WaitingRoom) -> None:
+async def test_job_that_no_node_can_take(
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
+) -> None:
     """Only then the autoscaler is asked about."""
     await submit(stub, "j", entrypoint_num_gpus=4)
 
-    reason = await room.reason("j")
+    reason = await room.reason(api, "j")
 
     assert reason is not None
     assert (reason.cause, reason.text) == (Cause.IMPOSSIBLE, "asks for 4 GPU; no node has any")
@@ -96,15 +102,15 @@ async def test_autoscaler_that_can_t_be_asked_any_more_is_remembered(
     stub: StubDashboard, api: JobsApi
 ) -> None:
     """A job does not become impossible because a route fails for once."""
-    room = WaitingRoom(api, interval=0.0)
+    room = WaitingRoom(interval=0.0)
     stub.cluster_status = "Active:\n 1 head_group\nPending:\n gpu, 1 launching\n"
     await submit(stub, "j", entrypoint_num_gpus=4)
-    before = await room.reason("j")
+    before = await room.reason(api, "j")
     stub.inject(Answer(500), times=None, route=routes.CLUSTER_STATUS)
 
-    after = await room.reason("j")
+    after = await room.reason(api, "j")
     while stub.count(routes.CLUSTER_STATUS) < 2:
-        after = await room.reason("j")
+        after = await room.reason(api, "j")
 
     assert before is not None
     assert before.cause is Cause.AUTOSCALER
@@ -114,52 +120,52 @@ async def test_autoscaler_that_can_t_be_asked_any_more_is_remembered(
 @pytest.mark.parametrize("fault", [Answer(401), Answer(403), Answer(404), Answer(500), Reset()])
 @pytest.mark.parametrize("route", routes.WAITING)
 async def test_route_that_fails_is_no_error(
-    stub: StubDashboard, room: WaitingRoom, route: str, fault: Answer | Reset
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom, route: str, fault: Answer | Reset
 ) -> None:
     """A cluster that refuses one of the routes, or lacks it, only tells less."""
     stub.inject(fault, times=None, route=route)
     await submit(stub, "j", entrypoint_num_gpus=4)
 
-    reason = await room.reason("j")
+    reason = await room.reason(api, "j")
 
     assert (reason is None) is (route in {routes.ACTORS, routes.NODES})
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"[" * 100_000, b'{"data": 5}'])
 async def test_answers_of_something_else_are_no_error(
-    stub: StubDashboard, room: WaitingRoom, body: bytes
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom, body: bytes
 ) -> None:
     """A web page, nonsense or deep nesting is no reason, and no error either."""
     for route in routes.WAITING:
         stub.inject(Answer(200, body), times=None, route=route)
     await submit(stub, "j", entrypoint_num_gpus=4)
 
-    assert await room.reason("j") is None
+    assert await room.reason(api, "j") is None
 
 
 async def test_route_that_hangs_holds_nobody_up_for_long(
-    stub: StubDashboard, room: WaitingRoom
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
 ) -> None:
     """What does not answer in time is left out of this look."""
     stub.inject(Hang(), times=None, route=routes.RUNTIME_ENVS)
     await submit(stub, "j", entrypoint_num_gpus=4)
 
-    reason = await asyncio.wait_for(room.reason("j"), 10)
+    reason = await asyncio.wait_for(room.reason(api, "j"), 10)
 
     assert reason is not None
     assert reason.cause is Cause.IMPOSSIBLE
 
 
 async def test_cancelled_look_leaves_the_next_to_another(
-    stub: StubDashboard, room: WaitingRoom
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
 ) -> None:
     """A watcher that is cancelled while it looks for all of them keeps no lock."""
     await submit(stub, "j", entrypoint_num_gpus=4)
     stub.inject(Hang(), route=routes.NODES)
-    looking = asyncio.create_task(room.reason("j"))
+    looking = asyncio.create_task(room.reason(api, "j"))
     while not stub.count(routes.NODES):
         await asyncio.sleep(0.01)
 
     looking.cancel()
 
-    assert await asyncio.wait_for(room.reason("j"), 10) is not None
+    assert await asyncio.wait_for(room.reason(api, "j"), 10) is not None

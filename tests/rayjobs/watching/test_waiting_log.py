@@ -43,7 +43,7 @@ def a_watcher(watch: ClusterWatch, **options: object) -> JobWatcher:
 
 @pytest.fixture
 def log(watch: ClusterWatch) -> WaitingLog:
-    return WaitingLog(watch.waiting_room, "j", pace=EAGER, logger=LOGGER)
+    return WaitingLog(watch, "j", logger=LOGGER)
 
 
 def busy(free: int) -> Reason:
