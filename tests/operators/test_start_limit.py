@@ -206,6 +206,18 @@ def test_wait_that_is_over_is_not_begun_again(stub: StubDashboard, ti: TaskInsta
     assert numbers(stub) == ["1"]
 
 
+def test_queue_that_nobody_watched_is_no_failure_either(
+    stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the triggerer was down while the job waited, the reason is looked up at its end."""
+    monkeypatch.setattr(BaseRayExecutor, "pace", replace(EAGER, waiting_is_news_after=60.0))
+    stub.script_next(GIVEN_UP, JobScript())
+
+    run(busy(), ti)
+
+    assert numbers(stub) == ["1", "2"]
+
+
 def test_kill_of_a_task_that_goes_on_waiting_stops_the_job_of_now(
     stub: StubDashboard, ti: TaskInstance
 ) -> None:

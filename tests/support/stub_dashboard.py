@@ -221,7 +221,7 @@ class StubDashboard(StubServer):
     # The state of the cluster
 
     async def _actors(self, request: web.Request) -> web.Response:
-        rows = [job.supervisor() for job in self.jobs.values() if not job.has_ended]
+        rows = [job.supervisor() for job in self.jobs.values()]
         return _state(request, rows)
 
     async def _runtime_envs(self, request: web.Request) -> web.Response:

@@ -262,7 +262,7 @@ class StubJob:
         }
         return {
             "class_name": "JobSupervisor",
-            "state": "PENDING_CREATION" if self.status == PENDING else "ALIVE",
+            "state": "DEAD" if self.has_ended else _actor_state(self.status),
             "name": f"_ray_internal_job_actor_{self.job_id}",
             "node_id": None if self.status == PENDING else NODE_ID,
             "serialized_runtime_env": json.dumps(self.environment()),
@@ -322,6 +322,10 @@ class StubJob:
 def _first_header() -> bytes:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"{now},000\tINFO job_manager.py:581 -- Runtime env is setting up.\n".encode()
+
+
+def _actor_state(status: str) -> str:
+    return "PENDING_CREATION" if status == PENDING else "ALIVE"
 
 
 def _error_type(status: str, script: JobScript) -> str | None:

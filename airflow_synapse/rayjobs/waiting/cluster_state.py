@@ -15,7 +15,7 @@ from typing import Any
 
 Amounts = Mapping[str, float]
 
-_SUPERVISOR = "_ray_internal_job_actor_"
+SUPERVISOR = "_ray_internal_job_actor_"
 """The name of the actor that starts a job, before the job's submission ID (``JOB_ACTOR_NAME_TEMPLATE``)."""
 
 _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
@@ -106,8 +106,8 @@ def asks_of(answer: Any) -> dict[str, Ask]:
     asks = {}
     for row in _rows(answer):
         name = row.get("name")
-        if isinstance(name, str) and name.startswith(_SUPERVISOR):
-            asks[name.removeprefix(_SUPERVISOR)] = Ask(
+        if isinstance(name, str) and name.startswith(SUPERVISOR):
+            asks[name.removeprefix(SUPERVISOR)] = Ask(
                 tuple(sorted(_amounts(row.get("required_resources")).items())),
                 tuple(sorted(_texts(row.get("label_selector")).items())),
                 canonical_environment(row.get("serialized_runtime_env")),

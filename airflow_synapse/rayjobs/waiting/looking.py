@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.waiting.cluster_state import (
+    SUPERVISOR,
     Ask,
     Autoscaler,
     ClusterState,
@@ -32,12 +33,15 @@ _MOST = 2 * 1024 * 1024
 _ACTORS = "/api/v0/actors"
 
 
-async def look_at(api: JobsApi, before: ClusterState) -> ClusterState:
+async def look_at(
+    api: JobsApi, before: ClusterState, *, also: Mapping[str, Ask] | None = None
+) -> ClusterState:
     """Return what the cluster says about the jobs that wait there, as far as it answers.
 
     A cluster that refuses, or runs a Ray without one of these routes, only tells less.
 
     :param before: What the last look saw. What changes slowly and can't be read now is taken from there.
+    :param also: What other jobs ask for, by submission ID.
     """
     waiting, environments, alive = await asyncio.gather(
         _rows(api, _ACTORS, state="PENDING_CREATION", class_name="JobSupervisor"),
@@ -46,6 +50,7 @@ async def look_at(api: JobsApi, before: ClusterState) -> ClusterState:
     )
     # In a thread, because a thousand jobs take 0.1 s.
     state = await asyncio.to_thread(_state_of, waiting, environments, alive, before)
+    state = replace(state, asks={**state.asks, **(also or {})})
     nodes = state.nodes or ()
     rooms = {ask.room for ask in state.asks.values()} - {Ask()}
     if not rooms:
@@ -55,6 +60,11 @@ async def look_at(api: JobsApi, before: ClusterState) -> ClusterState:
     if any(fits_no_node(room, nodes) for room in rooms):
         return replace(state, autoscaler=await _autoscaler(api, before.autoscaler))
     return state
+
+
+async def find_ask(api: JobsApi, job_id: str) -> Ask | None:
+    """Return what a job asked for that no longer waits, None if the cluster does not tell."""
+    return asks_of(await _rows(api, _ACTORS, name=f"{SUPERVISOR}{job_id}")).get(job_id)
 
 
 def _state_of(waiting: Any, environments: Any, alive: Any, before: ClusterState) -> ClusterState:

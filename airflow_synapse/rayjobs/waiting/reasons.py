@@ -16,6 +16,7 @@ from airflow_synapse.rayjobs.waiting.cluster_state import (
     printable,
 )
 
+_INSTALLED = ("pip", "uv", "conda", "image_uri", "container")
 _ROUNDING = 1e-6
 _GIB = 1024**3
 _IN_BYTES = {"memory": "memory", "object_store_memory": "object store memory"}
@@ -66,6 +67,26 @@ def reason_of(ask: Ask, state: ClusterState) -> Reason | None:
         return _busy(asked, fitting, is_exact=state.is_free_exact)
     lack = _lack(asked, matching, ask.labels)
     return _no_node_fits(asked, lack, state.autoscaler)
+
+
+def likely_reason_of(ask: Ask, state: ClusterState) -> Reason | None:
+    """Return why a job waited until now that asked for this, if nobody saw it wait.
+
+    What is free now may not have been free then, and only an environment with packages takes long.
+    """
+    reason = reason_of(ask, state)
+    if reason is not None or not ask.environment:
+        return reason
+    parsed = json.loads(ask.environment)
+    if any(tool in parsed for tool in _INSTALLED):
+        return _environment(ask.environment, "")
+    if not ask.resources or not state.nodes:
+        return None
+    wanted = _list(
+        _amount(name, dict(ask.resources)[name]) for name in _sorted(dict(ask.resources))
+    )
+    text = f"asks for {wanted}, which was not free"
+    return Reason(Cause.BUSY, text, text)
 
 
 def fits_no_node(ask: Ask, nodes: Iterable[Node]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -11,8 +12,13 @@ from anyio import move_on_after
 
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.waiting.cluster_state import Ask, ClusterState
-from airflow_synapse.rayjobs.waiting.looking import look_at
-from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason, reason_of
+from airflow_synapse.rayjobs.waiting.looking import find_ask, look_at
+from airflow_synapse.rayjobs.waiting.reasons import (
+    Cause,
+    Reason,
+    likely_reason_of,
+    reason_of,
+)
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at a cluster."""
@@ -55,11 +61,29 @@ class WaitingRoom:
             self._reasons[ask] = self._reason_of(ask)
         return self._reasons[ask]
 
-    async def _look(self, api: JobsApi) -> None:
+    async def reason_in_hindsight(self, api: JobsApi, job_id: str) -> Reason | None:
+        """Return why a job probably waited that has just ended and that nobody saw waiting.
+
+        :param api: What the cluster is asked over.
+        """
+        with move_on_after(_LONGEST_LOOK):
+            ask = await find_ask(api, job_id)
+            if ask is None:
+                return None
+            async with self._looking:
+                if (
+                    ask not in self._state.asks.values()
+                ):  # many jobs that ask for the same share a look
+                    self._state = await look_at(api, self._state, also={job_id: ask})
+                    self._reasons.clear()
+                return likely_reason_of(ask, self._state)
+        return None
+
+    async def _look(self, api: JobsApi, *, also: Mapping[str, Ask] | None = None) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         with move_on_after(_LONGEST_LOOK):
-            self._state = await look_at(api, self._state)
+            self._state = await look_at(api, self._state, also=also)
             self._reasons.clear()
         now, since = time.time(), self._installing_since
         self._installing_since = {env: since.get(env, now) for env in self._state.installing}

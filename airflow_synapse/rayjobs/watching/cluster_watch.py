@@ -97,6 +97,10 @@ class ClusterWatch:
         """Return why a job waits, None if the cluster does not tell."""
         return await self._waiting_room.reason(self.api.in_lane(Lane.STATUS), job_id)
 
+    async def reason_in_hindsight(self, job_id: str) -> Reason | None:
+        """Return why a job probably waited that nobody saw waiting, None if the cluster does not tell."""
+        return await self._waiting_room.reason_in_hindsight(self.api.in_lane(Lane.END), job_id)
+
     async def close(self) -> None:
         """Cancel what is under way and close the connections."""
         await self.board.close()

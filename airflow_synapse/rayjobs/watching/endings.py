@@ -5,12 +5,14 @@ from __future__ import annotations
 from airflow_synapse.exceptions import AirflowSynapseError, RayJobTimeoutError, RayLogNotFoundError
 from airflow_synapse.rayjobs.client.budget import Lane
 from airflow_synapse.rayjobs.client.jobs_api import answered_within
+from airflow_synapse.rayjobs.job import start_limit
 from airflow_synapse.rayjobs.job.failures import still_running
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.job.results import read_result
 from airflow_synapse.rayjobs.job.stopping import stop_and_tell
 from airflow_synapse.rayjobs.models import ACTION_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.reporting import Logger
+from airflow_synapse.rayjobs.waiting.reasons import Reason
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher
 
@@ -44,9 +46,22 @@ async def watch_to_end(
         cluster=watch.api.cluster.address,
         info=info,
         last_lines=tuple(watcher.last_lines),
-        waited_for=watcher.waited_for,
+        waited_for=await _reason(watcher, info, watch, logger),
         document=None if max_result is None else await _result(watch, info, logger, max_result),
     )
+
+
+async def _reason(
+    watcher: JobWatcher, info: JobInfo, watch: ClusterWatch, logger: Logger
+) -> Reason | None:
+    """Return why the job waited to be started, if Ray gave up on it and the cluster tells."""
+    if watcher.waited_for is not None or not start_limit.has_passed(info):
+        return watcher.waited_for
+    try:
+        return await watch.reason_in_hindsight(info.job_id)
+    except Exception as exc:  # noqa: BLE001  # the end of the job matters more
+        logger.debug("Why Ray job %s waited can't be told: %r", info.job_id, exc)
+        return None
 
 
 async def _result(

@@ -169,3 +169,61 @@ async def test_cancelled_look_leaves_the_next_to_another(
     looking.cancel()
 
     assert await asyncio.wait_for(room.reason(api, "j"), 10) is not None
+
+
+@pytest.mark.parametrize(
+    ("request_body", "cause", "text"),
+    [
+        (
+            {"entrypoint_num_cpus": 2},
+            Cause.BUSY,
+            "asks for 2 CPU; 1 of 4 are free",
+        ),
+        ({"entrypoint_num_cpus": 1}, Cause.BUSY, "asks for 1 CPU, which was not free"),
+        ({"entrypoint_num_gpus": 4}, Cause.IMPOSSIBLE, "asks for 4 GPU; no node has any"),
+        (
+            {"runtime_env": {"pip": ["a"]}},
+            Cause.ENVIRONMENT,
+            "waits for its environment: pip installs 1 package",
+        ),
+    ],
+)
+async def test_reason_is_found_after_the_end(
+    stub: StubDashboard,
+    api: JobsApi,
+    room: WaitingRoom,
+    request_body: dict[str, object],
+    cause: Cause,
+    text: str,
+) -> None:
+    """If nobody watched while a job waited, what it asked for is still known and tells the likely reason."""
+    stub.nodes = [StubNode(total={"CPU": 4.0}, free={"CPU": 1.0})]
+    stub.add_job("j", status="FAILED").request.update(request_body)
+
+    reason = await room.reason_in_hindsight(api, "j")
+
+    assert reason is not None
+    assert (reason.cause, reason.text) == (cause, text)
+
+
+async def test_jobs_that_end_at_once_share_a_look_in_hindsight(
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
+) -> None:
+    """A triggerer that comes back asks for each job what it wanted, and once for the rest."""
+    for number in range(20):
+        stub.add_job(f"j{number}", status="FAILED").request["entrypoint_num_gpus"] = 4
+
+    await asyncio.gather(*(room.reason_in_hindsight(api, f"j{number}") for number in range(20)))
+
+    assert stub.count(routes.NODES) == 1
+
+
+async def test_hindsight_without_an_answer_is_none(
+    stub: StubDashboard, api: JobsApi, room: WaitingRoom
+) -> None:
+    """Where the job is unknown or the route is refused, nothing is made up."""
+    assert await room.reason_in_hindsight(api, "nobody") is None
+    stub.inject(Answer(403), times=None)
+    stub.add_job("j", status="FAILED").request["entrypoint_num_gpus"] = 4
+
+    assert await room.reason_in_hindsight(api, "j") is None
