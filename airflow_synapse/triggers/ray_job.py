@@ -219,17 +219,9 @@ class RayJobTrigger(BaseTrigger):
 
         collect_orphans(self.cluster_ref)
         checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)
-        position = await checkpoint.read() if self.stream_logs else 0
-        if position:
-            self.log.info(
-                "The log of Ray job %s continues at byte %d, where the previous triggerer left off.",
-                self.job_id,
-                position,
-            )
         options = WatchOptions(
             poll_interval=self.poll_interval,
             stream_logs=self.stream_logs,
-            log_position=position,
             unreachable_timeout=self.unreachable_timeout,
             deadlines=self.deadlines,
             log_lines_per_second=settings.log_lines_per_second(self.log_lines_per_second),

@@ -68,8 +68,16 @@ async def _watch(
         show_lines(lines)
         checkpoint.note(watcher.log_position)  # noqa: F821  # it is deleted below, once nobody calls this
 
+    # Airflow takes 20 s to answer the first question of a triggerer. The job's status need not wait for it.
+    position = asyncio.ensure_future(_position(checkpoint, options, logger, job_id))
     watcher = JobWatcher(
-        watch, job_id, options=options, emit=show, logger=logger, has_room=has_room
+        watch,
+        job_id,
+        options=options,
+        emit=show,
+        logger=logger,
+        has_room=has_room,
+        position=position,
     )
     ending = watch_to_end(
         watcher,
@@ -81,7 +89,22 @@ async def _watch(
     try:
         return await _keeping(checkpoint, ending)
     finally:
+        position.cancel()
         del watcher  # which holds show, which holds it: only a garbage collection would free them
+
+
+async def _position(
+    checkpoint: LogCheckpoint, options: WatchOptions, logger: Any, job_id: str
+) -> int:
+    """Return the byte of the log from which to continue, and say so."""
+    position = await checkpoint.read() if options.stream_logs else 0
+    if position:
+        logger.info(
+            "The log of Ray job %s continues at byte %d, where the previous triggerer left off.",
+            job_id,
+            position,
+        )
+    return position
 
 
 async def stop_job(connection: RayConnection, job_id: str, *, logger: Logger) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from anyio import CancelScope, move_on_after
 
@@ -73,6 +74,8 @@ class JobWatcher:
     :param logger: Where changes of status and outages are told.
     :param has_room: Whether what all logs go into can take lines without blocking, if that may change.
     :param reader_has_room: Whether the reader of this one log wants more lines, if that may change.
+    :param position: The byte of the log to start from, if it is still being looked up. Only the log waits
+        for it.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class JobWatcher:
         logger: Logger,
         has_room: Callable[[], bool] | None = None,
         reader_has_room: Callable[[], bool] | None = None,
+        position: asyncio.Future[int] | None = None,
     ) -> None:
         self._watch = watch
         self._job_id = job_id
@@ -93,16 +97,19 @@ class JobWatcher:
         self._waiting = WaitingLog(watch, job_id, logger=logger)
         self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
         self._refusals = RefusalLog(logger, watch.pace.credentials.watch_patience)
-        self._follower = LogFollower(
+        self._position = position
+        self._follower_at = partial(
+            LogFollower,
             watch,
             emit=emit,
-            position=options.log_position,
             logger=logger,
             outages=self._outages,
             lines_per_second=options.log_lines_per_second,
             has_room=has_room,
             reader_has_room=reader_has_room,
         )
+        self._began_at = options.log_position
+        self._follower = self._follower_at(position=options.log_position)
 
     @property
     def job_id(self) -> str:
@@ -154,7 +161,7 @@ class JobWatcher:
                 self._check_deadlines(status)
                 self._waiting.see(status)
                 if self._options.stream_logs and following is None and info.driver_node_id:
-                    following = asyncio.create_task(self._follower.follow(info))
+                    following = asyncio.create_task(self._follow(info))
                 if following is not None and following.done():
                     await following  # it never ends by itself, so this raises its error
                 at = loop.time() + self._pace(loop.time() - began, info.status)
@@ -243,11 +250,22 @@ class JobWatcher:
             last_lines=self.last_lines,
         ) from outage
 
+    async def _follow(self, info: JobInfo) -> None:
+        await self._know_position()
+        await self._follower.follow(info)
+
+    async def _know_position(self) -> None:
+        if self._position is not None:
+            self._began_at = await asyncio.shield(self._position)
+            self._position = None
+            self._follower = self._follower_at(position=self._began_at)
+
     async def _finish_log(self, info: JobInfo) -> None:
         if info.driver_node_id is None:  # it never ran, and has no log
             if self._options.shows_message:
                 self._follower.show((info.message or "").splitlines())
             return
+        await self._know_position()
         lines = self._follower.last_lines
         if self._options.stream_logs:
             with move_on_after(_LONGEST_DRAIN) as time_for_log:
@@ -258,7 +276,7 @@ class JobWatcher:
                     self._job_id,
                     _LONGEST_DRAIN / 60,
                 )
-            has_seen_all = not self._options.log_position or len(lines) == lines.maxlen
+            has_seen_all = not self._began_at or len(lines) == lines.maxlen
         else:
             has_seen_all = False
         if info.status != SUCCEEDED and not has_seen_all:

@@ -97,6 +97,58 @@ async def test_watch_goes_on_at_a_position(stub: StubDashboard, watch: ClusterWa
     assert lines == ["two", "three"]
 
 
+async def test_status_does_not_wait_for_the_position_in_the_log(
+    stub: StubDashboard, watch: ClusterWatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A triggerer that has just started learns the position late; the job is watched meanwhile."""
+    job = stub.add_job("j", runtime=NEVER, log=((0.0, b"one\ntwo\nthree\n"),), has_header=False)
+    lines = Lines()
+    position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    watcher = JobWatcher(
+        watch,
+        "j",
+        options=WatchOptions(poll_interval=0.05),
+        emit=lines.emit,
+        logger=LOGGER,
+        position=position,
+    )
+    watching = asyncio.create_task(watcher.watch())
+    while stub.count(routes.GET_JOB) < 3:
+        await asyncio.sleep(0.01)
+    was_told, were_shown = told(caplog, "INFO"), list(lines)
+
+    position.set_result(4)
+    while not lines:
+        await asyncio.sleep(0.01)
+    job.finish()
+    await asyncio.wait_for(watching, 10)
+
+    assert (was_told, were_shown) == (["Ray job j is RUNNING."], [])
+    assert lines == ["two", "three"]
+    assert watcher.log_position == len("one\ntwo\nthree\n")
+
+
+async def test_end_of_a_job_waits_for_the_position_in_its_log(
+    stub: StubDashboard, watch: ClusterWatch
+) -> None:
+    """No line is shown twice, though the job has ended before the position is known."""
+    stub.add_job("j", log=((0.0, b"one\ntwo\n"),), has_header=False)
+    lines = Lines()
+    position: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    options = WatchOptions(poll_interval=0.05)
+    watcher = JobWatcher(
+        watch, "j", options=options, emit=lines.emit, logger=LOGGER, position=position
+    )
+    watching = asyncio.create_task(watcher.watch())
+    while not stub.count(routes.GET_JOB):
+        await asyncio.sleep(0.01)
+
+    position.set_result(4)
+
+    assert (await asyncio.wait_for(watching, 10)).status == "SUCCEEDED"
+    assert lines == ["two"]
+
+
 async def test_last_lines_of_a_failure_are_whole_after_a_takeover(
     stub: StubDashboard, watch: ClusterWatch
 ) -> None:
