@@ -177,6 +177,12 @@ def _connection_type() -> dict[str, Any]:
                 "The header that carries the token: Authorization (the default), X-Ray-Authorization or "
                 "Proxy-Authorization.",
             ),
+            "storage_path": _field(
+                "Storage path",
+                {"type": ["string", "null"]},
+                "A folder that all nodes of the cluster share, or a URI such as s3://bucket/ray. Jobs keep "
+                "checkpoints there, and leave copies of their results.",
+            ),
             "headers": _field(
                 "Headers",
                 _SECRET,

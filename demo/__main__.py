@@ -23,7 +23,7 @@ from local_services.airflow_deployment import AirflowDeployment
 from local_services.processes import ServiceError
 from local_services.ray_head import RayHead
 
-DAG_IDS = ("shell_command", "digits_pipeline", "sweep_parameter", "wait_for_job")
+DAG_IDS = ("shell_command", "digits_pipeline", "sweep_parameter", "checkpoints", "wait_for_job")
 OUTPUT = Path("demo_output")
 
 
@@ -129,6 +129,9 @@ def _results(dag_id: str, run_id: str, airflow: AirflowDeployment) -> dict[str, 
     if dag_id == "sweep_parameter":
         summary = api.xcom(dag_id, run_id, "summary", "return_value")
         return {"forests of 5 and 50 trees": summary["accuracies"]}
+    if dag_id == "checkpoints":
+        fitted = api.xcom(dag_id, run_id, "fit", "return_value")
+        return {"after the kill, training went on after epoch": fitted["began_after"]}
     return {dag_id: "success"}
 
 

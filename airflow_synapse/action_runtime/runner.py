@@ -25,6 +25,7 @@ from .call import (
     read_call,
 )
 from .copies.keeping import LONGEST_TEXT, find_head
+from .copies.storage import Storage, make_folder
 from .job_log import JobLog, drop_broken_output, flush_output
 from .log_folder import JobPlace, find_place
 from .logging_default import show_info
@@ -47,6 +48,9 @@ _RECURSION_LIMIT = 1_000  # Python's own: enough for us, and not too much for th
 
 _SILENT_SECONDS = 10.0
 
+_MOST_COPIED = 64 * 1024 * 1024
+"""Bytes that are copied to the head node, apart from those of a large result."""
+
 
 def main() -> int:
     """Run the action that was sent along and return the exit code of the job.
@@ -67,7 +71,11 @@ class _Job:
         self.log, self.place = log, place
         self.pid = os.getpid()
         self.placeholder = take_place(place)
-        self.reports = JobReports(place, log.tell, read_surroundings())
+        surroundings = read_surroundings()
+        path = surroundings.storage_path
+        self.storage = Storage(path, place.mode, log.tell) if path else None
+        make_folder(path, log.tell)
+        self.reports = JobReports(place, log.tell, surroundings, self.storage)
         self.head = find_head(os.environ)
 
     def run(self) -> int:
@@ -111,26 +119,41 @@ class _Job:
 
     def _leave(self, value: Any, code: int) -> None:
         self.log.reopen_closed_output()
-        self.reports.end()
+        report = self.reports.end()
         if code != SUCCEEDED:
             if self.placeholder:
                 self.placeholder.withdraw()
-            return
-        with _recursion_limit(_RECURSION_LIMIT):
-            text, warnings = result_text(value)
-            warnings += write_result(self.place, text, self.placeholder)
-            warnings += self._copy_result(text)
+            warnings = self._copy(None, report)
+        else:
+            with _recursion_limit(_RECURSION_LIMIT):
+                text, warnings = result_text(value)
+                warnings += write_result(self.place, text, self.placeholder)
+                warnings += self._copy(text, report)
         for warning in warnings:
             self.log.tell(warning)
 
-    def _copy_result(self, text: str) -> list[str]:
-        """Let the result outlive this node. Returns the warnings to log."""
-        file = self.place.result_file
-        if self.head is None or file is None:
+    def _copy(self, result: Optional[str], report: list[Path]) -> list[str]:
+        """Let the result and the report outlive this node. Returns the warnings to log."""
+        file = self.place.result_file if result is not None else None
+        files = [file, *report] if file else report
+        if self.storage is not None and files:
+            self.storage.keep(files)
+        if self.head is None or not files:
             return []
-        if len(text.encode()) <= LONGEST_TEXT:
-            return self.head.keep(self.place, texts={RESULT_KEY: text})
-        return self.head.keep(self.place, files=[file])
+        if result is None or len(result.encode()) > LONGEST_TEXT:
+            return self.head.keep(self.place, files=_not_too_much(files))
+        return self.head.keep(self.place, texts={RESULT_KEY: result}, files=_not_too_much(report))
+
+
+def _not_too_much(files: list[Path]) -> list[Path]:
+    """Return the result and the report, and of its artifacts as many as the time is enough for."""
+    kept, size = [], 0
+    for file in files:
+        with suppress(OSError):
+            size += file.stat().st_size
+            if file.suffix or size <= _MOST_COPIED:
+                kept.append(file)
+    return kept
 
 
 def _tell_of_threads(log: JobLog) -> None:

@@ -187,6 +187,7 @@ def ray_task(
     label_selector: Mapping[str, str] | None = None,
     # Job
     metadata: Mapping[str, str] | None = None,
+    storage_path: str | os.PathLike[str] | None = None,
     job_id: str | None = None,
     # Waiting
     wait_for_completion: bool = ...,

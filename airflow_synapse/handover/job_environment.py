@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from airflow_synapse.rayjobs.packing.preparation import PreparedJob
+from typing import Any
 
 _PREFIX = "AIRFLOW_CTX_"
-
-
-def with_env_vars(job: PreparedJob, env_vars: Mapping[str, str]) -> PreparedJob:
-    """Return the job with these variables in its environment, except those that it has already."""
-    runtime_env = job.spec.runtime_env
-    all_vars = {**env_vars, **(runtime_env.get("env_vars") or {})}
-    changed = {**runtime_env, "env_vars": all_vars}
-    return replace(job, spec=replace(job.spec, runtime_env=changed))
 
 
 def context_vars(context: Any, task: Any) -> dict[str, str]:

@@ -27,10 +27,12 @@ class RayConnection:
 
     :param cluster: Where its Jobs API is, and the credentials for it.
     :param dashboard_url: Where people reach its dashboard.
+    :param storage_path: The root of the storage of all jobs there, a folder or URI.
     """
 
     cluster: RayCluster
     dashboard_url: str
+    storage_path: str | None = None
 
     def job_page(self, job_id: str) -> str:
         """Return the URL of a job's page in the Ray dashboard."""
@@ -66,7 +68,9 @@ def read_connection(conn: Connection) -> RayConnection:
     dashboard_url = extra.text("dashboard_url") or address
     # Links are XComs, which everybody may read.
     return RayConnection(
-        cluster=cluster, dashboard_url=without_user_info(dashboard_url).rstrip("/")
+        cluster=cluster,
+        dashboard_url=without_user_info(dashboard_url).rstrip("/"),
+        storage_path=extra.text("storage_path"),
     )
 
 

@@ -107,6 +107,7 @@ class RayJobHook(BaseHook):
         from airflow_synapse.rayjobs.executor import RayJobExecutor
 
         executor = RayJobExecutor.of_cluster(self.connection.cluster, **self._executor_options)
+        executor.storage_path = executor.storage_path or self.connection.storage_path
         executor.metrics = AirflowMetrics()
         executor.limits = watch_limits()
         executor.interruption = self.interruption

@@ -20,7 +20,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.handover.events import outcome_of
-from airflow_synapse.handover.job_environment import context_vars, with_env_vars
+from airflow_synapse.handover.job_environment import context_vars
 from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.handover.job_metadata import wait_metadata
 from airflow_synapse.handover.xcom_keys import (
@@ -257,7 +257,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
                 )
                 executor.metrics.count(SUBMISSIONS_ADOPTED)
             else:
-                prepared = with_env_vars(prepared, context_vars(context, self))
+                prepared = prepared.with_env_vars(context_vars(context, self))
                 if self.openlineage_inject_parent_job_info:
                     prepared = with_parent_run(prepared, context["ti"], logger=self.log)
                 self._send(executor, prepared, attempt.job_id)

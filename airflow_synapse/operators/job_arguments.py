@@ -56,6 +56,9 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         XCom in ``.partial()``.
     :param label_selector: Labels that the job's node must have.
     :param metadata: Strings to store with the job, in addition to Airflow's ids.
+    :param storage_path: A folder that all nodes share, or a URI, instead of the connection's. The job gets
+        ``<storage_path>/<dag>/<run>/<task>[/<map index>]/<clear>`` for checkpoints: the same for all tries, and a
+        new one after a clear.
     :param job_id: The submission ID, instead of one derived from the task instance. Later attempts append
         their number to it.
     :param wait_for_completion: Whether to wait for the job to end. If not, the task succeeds as soon as
@@ -96,6 +99,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         "custom_resources",
         "label_selector",
         "metadata",
+        "storage_path",
         "job_id",
         "poll_interval",
         "job_timeout",
@@ -131,6 +135,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         label_selector: Mapping[str, str] | None = None,
         # Job
         metadata: Mapping[str, str] | None = None,
+        storage_path: str | os.PathLike[str] | None = None,
         job_id: str | None = None,
         # Waiting
         wait_for_completion: bool = True,
@@ -167,6 +172,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         self.custom_resources = custom_resources if resources is None else resources
         self.label_selector = label_selector
         self.metadata = metadata
+        self.storage_path = plain_path(storage_path)
         self.job_id = job_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -200,6 +206,7 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
         }
 
     def _hook(self, **executor_options: Any) -> RayJobHook:
+        executor_options.setdefault("storage_path", to_text(self.storage_path))
         return self.cluster_hook(
             unreachable_timeout=self._watch_paces()["unreachable_timeout"], **executor_options
         )

@@ -222,7 +222,9 @@ class BaseRayExecutor(ClusterCalls, ABC):
         """
         if timeout is not None:
             self.wait(job_id, timeout)
-        return self._call(lambda api: results.get_result(api, job_id), is_bounded=False)
+        return self._call(
+            lambda api: results.get_result(api, job_id, storage=self.storage_path), is_bounded=False
+        )
 
     def get_report(self, job_id: str) -> JobReport:
         """Return what the job has reported so far: its progress, metrics, artifacts and messages.
@@ -234,7 +236,8 @@ class BaseRayExecutor(ClusterCalls, ABC):
         """
 
         async def read(api: JobsApi) -> JobReport:
-            return await read_report(api, await api.get_info(job_id))
+            info = await api.get_info(job_id)
+            return await read_report(api, info, storage=self.storage_path)
 
         return self._call(read, is_bounded=False)
 
@@ -246,7 +249,8 @@ class BaseRayExecutor(ClusterCalls, ABC):
         """
 
         async def read(api: JobsApi) -> bytes:
-            return await read_artifact(api, await api.get_info(job_id), name)
+            info = await api.get_info(job_id)
+            return await read_artifact(api, info, name, storage=self.storage_path)
 
         return self._call(read, is_bounded=False)
 

@@ -36,6 +36,8 @@ class ClusterCalls:
         timedelta or an ISO 8601 duration. 0 raises an error at once.
     """
 
+    storage_path: str | None = None
+    """The root of all jobs' storage: a folder or URI."""
     metrics: Metrics = NO_METRICS
     """Where metrics go."""
     limits: WatchLimits = WatchLimits()

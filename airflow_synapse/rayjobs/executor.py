@@ -23,6 +23,7 @@ from airflow_synapse.rayjobs.client.addresses import check_new_job_id
 from airflow_synapse.rayjobs.client.credentials.tokens import AskedToken, TokenCallable
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job import submission
+from airflow_synapse.rayjobs.job.storage import storage_vars
 from airflow_synapse.rayjobs.models import DEFAULT_TOKEN_HEADER, RayCluster
 from airflow_synapse.rayjobs.packing.preparation import (
     JobRequest,
@@ -61,6 +62,8 @@ class RayJobExecutor(BaseRayExecutor):
     :param resources: Custom resources to reserve for it.
     :param label_selector: Labels that the job's node must have.
     :param metadata: Strings to store with each job.
+    :param storage_path: A folder that all nodes share, or a URI. Each job gets ``<storage_path>/<job_id>`` for
+        checkpoints, and leaves copies of its result and report beside that. Nothing there is ever deleted.
     :param token: The bearer token, or a callable that returns it, which may be asynchronous. A callable is
         asked again when the cluster refuses the token, and when a JSON Web Token is about to expire.
     :param token_file: The path of a file with the token, instead of ``token``. It is read again when it has
@@ -100,6 +103,7 @@ class RayJobExecutor(BaseRayExecutor):
         label_selector: Mapping[str, str] | None = None,
         # Job
         metadata: Mapping[str, str] | None = None,
+        storage_path: str | Path | None = None,
         # Connection
         token: str | TokenCallable | None = None,
         token_file: str | Path | None = None,
@@ -146,6 +150,7 @@ class RayJobExecutor(BaseRayExecutor):
             label_selector=label_selector,
         )
         self.metadata = _copy(metadata)
+        self.storage_path = _path(storage_path)
         self.on_upload: UploadProgress | None = None
 
     @classmethod
@@ -248,6 +253,7 @@ class RayJobExecutor(BaseRayExecutor):
         :param on_sent: Called, on another thread, when the job is about to be sent. Until then it can't exist.
         """
         check_new_job_id(job_id)
+        job = job.with_env_vars(self._storage_vars(job_id, job))
         was_sent = False
 
         def sending() -> None:
@@ -271,6 +277,11 @@ class RayJobExecutor(BaseRayExecutor):
             return job_id
 
         return self._call(send, is_bounded=False)
+
+    def _storage_vars(self, job_id: str, job: PreparedJob) -> dict[str, str]:
+        if self.storage_path is None:
+            return {}
+        return storage_vars(self.storage_path, job_id=job_id, metadata=job.spec.metadata)
 
     def _submit_or_stop(self, job: PreparedJob, job_id: str) -> str:
         """Submit the job. If Ctrl-C or the like comes first, nobody learns its ID, so stop it."""

@@ -122,16 +122,18 @@ async def run(n, *, job): job.progress(n); return n
     assert (job.result, report_of(job).progress) == (1, {"": Progress(1)})
 
 
-def test_job_knows_the_task_that_submitted_it(run_job) -> None:
+def test_job_knows_the_task_that_submitted_it(run_job, tmp_path) -> None:
     """From the variables that Airflow's own operators export, too."""
+    storage, earlier = tmp_path / "d/r/t/3", tmp_path / "d/r/t/1"
+    earlier.mkdir(parents=True)
     env = {
         "AIRFLOW_CTX_DAG_ID": "d",
         "AIRFLOW_CTX_DAG_RUN_ID": "r",
         "AIRFLOW_CTX_TASK_ID": "t",
         "AIRFLOW_CTX_TRY_NUMBER": "2",
         "AIRFLOW_CTX_LOGICAL_DATE": "2026-01-02T03:04:05+00:00",
-        "AIRFLOW_SYNAPSE_STORAGE_PATH": "/mnt/d/r/t/1",
-        "AIRFLOW_SYNAPSE_EARLIER_STORAGE_PATHS": '["/mnt/d/r/t/0"]',
+        "AIRFLOW_SYNAPSE_STORAGE_PATH": str(storage),
+        "AIRFLOW_SYNAPSE_EARLIER_STORAGE_PATHS": json.dumps([f"{tmp_path}/d/r/t/2", str(earlier)]),
     }
     code = "def run(job): return job.airflow._asdict(), job.storage_path, job.earlier_storage_paths"
 
@@ -144,9 +146,10 @@ def test_job_knows_the_task_that_submitted_it(run_job) -> None:
             "try_number": 2,
             "logical_date": "2026-01-02T03:04:05+00:00",
         },
-        "/mnt/d/r/t/1",
-        ["/mnt/d/r/t/0"],
+        str(storage),
+        [str(earlier)],
     ]
+    assert storage.is_dir()
 
 
 @pytest.mark.parametrize(

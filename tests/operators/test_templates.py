@@ -37,6 +37,7 @@ VALUES: dict[str, Any] = {
     "custom_resources": {"shard": 0.25, "unused": None},
     "label_selector": {"zone": 3},
     "metadata": {"chunk": 7},
+    "storage_path": "/mnt/7",
     "job_id": 2024,
     "poll_interval": timedelta(milliseconds=50),
     "job_timeout": timedelta(days=1, hours=2),
@@ -94,6 +95,7 @@ def test_every_argument_takes_a_template(
     assert request["entrypoint_resources"] == {"shard": 0.25}
     assert request["entrypoint_label_selector"] == {"zone": "3"}
     assert request["metadata"]["chunk"] == "7"
+    assert runtime_env["env_vars"].pop("AIRFLOW_SYNAPSE_STORAGE_PATH") == "/mnt/7/dag/run/task/0"
     assert runtime_env["env_vars"] == {"N": "5", "DOLLARS": "1$", "M": "6"}
     assert runtime_env["config"]["eager_install"] is False
     assert "polars" in runtime_env["uv"]["packages"]

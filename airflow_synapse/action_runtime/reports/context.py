@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Callable, Optional
 
+from ..copies.storage import existing
 from .records import Record, artifact_record, message_record, metrics_record, progress_record
 from .sending import Sender
 from .surroundings import AirflowRun, Surroundings
@@ -56,7 +57,9 @@ class JobContext:
     @property
     def earlier_storage_paths(self) -> tuple[str, ...]:
         """The storage paths before each clear of the task, newest first."""
-        return self._surroundings.earlier_storage_paths
+        return self._surroundings.earlier_storage_paths or existing(
+            self._surroundings.maybe_earlier
+        )
 
     def progress(self, done: float, total: Optional[float] = None, step: str = "") -> None:
         """Report how far the action is.

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Callable, Optional
 
+from ..copies.storage import Storage
 from ..log_folder import JobPlace
 from .context import JobContext
 from .receiving import Receiver
@@ -20,17 +21,27 @@ class JobReports:
     :param place: The job, and the folder of its log.
     :param tell: Called with a sentence for the job's log.
     :param surroundings: The task that submitted the job, and the job's storage.
+    :param storage: Where the report is copied to while it grows.
     """
 
     def __init__(
-        self, place: JobPlace, tell: Callable[[str], None], surroundings: Surroundings
+        self,
+        place: JobPlace,
+        tell: Callable[[str], None],
+        surroundings: Surroundings,
+        storage: Optional[Storage] = None,
     ) -> None:
-        self._file = ReportFile(place, tell)
+        self._storage = storage
+        self._file = ReportFile(place, tell, self._keep_up)
         self._tell = tell
         self._receiver: Optional[Receiver] = None
         self._lock = threading.Lock()
         self.context = JobContext(self._file.take, surroundings, self._sender)
         """What the action gets."""
+
+    def _keep_up(self) -> None:
+        if self._storage is not None:
+            self._storage.keep_up(self._file.files)
 
     def _sender(self) -> Sender:
         try:

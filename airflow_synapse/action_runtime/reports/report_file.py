@@ -46,10 +46,16 @@ class ReportFile:
 
     :param place: The job, and the folder of its log.
     :param tell: Called with a sentence for the job's log, about each kind of trouble only once.
+    :param begun: Called once there is a file.
     """
 
-    def __init__(self, place: JobPlace, tell: Callable[[str], None]) -> None:
-        self._place, self._tell = place, tell
+    def __init__(
+        self,
+        place: JobPlace,
+        tell: Callable[[str], None],
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._place, self._tell, self._begun_with = place, tell, begun
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._file: Optional[_OwnFile] = None
@@ -193,6 +199,7 @@ class ReportFile:
                 )
                 return None
             self._file = _OwnFile.made(path, self._place.mode)
+            self._begun_with()
         return self._file
 
 

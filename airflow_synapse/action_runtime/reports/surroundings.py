@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 
 STORAGE_PATH = "AIRFLOW_SYNAPSE_STORAGE_PATH"
 EARLIER_STORAGE_PATHS = "AIRFLOW_SYNAPSE_EARLIER_STORAGE_PATHS"
-"""A JSON list."""
+"""A JSON list of paths that may be there."""
 
 
 class AirflowRun(NamedTuple):
@@ -34,17 +34,20 @@ class Surroundings(NamedTuple):
     :param airflow: None outside Airflow.
     :param storage_path: A folder or a URI; None if none is set.
     :param earlier_storage_paths: Those before each clear of the task, newest first.
+    :param maybe_earlier: Paths of which only some are there, instead of these.
     """
 
     airflow: Optional[AirflowRun] = None
     storage_path: Optional[str] = None
     earlier_storage_paths: tuple[str, ...] = ()
+    maybe_earlier: tuple[str, ...] = ()
 
 
 def read_surroundings(environ: Optional[Mapping[str, str]] = None) -> Surroundings:
     """Return what the environment says."""
     told = os.environ if environ is None else environ
-    return Surroundings(_run(told), told.get(STORAGE_PATH) or None, _earlier(told))
+    storage_path = told.get(STORAGE_PATH) or None
+    return Surroundings(_run(told), storage_path, maybe_earlier=_earlier(told))
 
 
 def _run(environ: Mapping[str, str]) -> Optional[AirflowRun]:

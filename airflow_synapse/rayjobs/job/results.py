@@ -18,6 +18,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi
 from airflow_synapse.rayjobs.job.failures import error_of
+from airflow_synapse.rayjobs.job.storage import read_kept
 from airflow_synapse.rayjobs.models import ACTION_KEY, COPIES_KEY, RESULT_KEY, SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.patience import Backoff
 
@@ -119,9 +120,10 @@ def _document(info: JobInfo, document: bytes | bytearray) -> dict[str, Any]:
         ) from exc
 
 
-async def get_result(api: JobsApi, job_id: str) -> Any:
+async def get_result(api: JobsApi, job_id: str, *, storage: str | None = None) -> Any:
     """Return what the job's action returned. Ends once no byte has come for a ``request_timeout``.
 
+    :param storage: The root of all jobs' storage, where a copy is if the cluster has lost the result.
     :raises ExecutionError: if the job has not SUCCEEDED, if it has no result, or if the result is larger
         than :data:`MAX_RESULT`.
     :raises RayClusterUnreachableError: if another try may find one.
@@ -139,7 +141,9 @@ async def get_result(api: JobsApi, job_id: str) -> Any:
                 raise error
             document = await read_result(api, info, on_progress=note_progress)
     except RayLogNotFoundError as exc:
-        raise no_result(info, exc, cluster=cluster) from exc
+        document = await _kept_document(storage, info)
+        if document is None:
+            raise no_result(info, exc, cluster=cluster) from exc
     except TimeoutError as exc:
         raise api.unreachable("it did not answer in time", job_id) from exc
     if document is None:
@@ -151,6 +155,15 @@ async def get_result(api: JobsApi, job_id: str) -> Any:
             hint="Let the action write it to a storage of yours, and return where it is.",
         )
     return document["result"]
+
+
+async def _kept_document(storage: str | None, info: JobInfo) -> dict[str, Any] | None:
+    if storage is None or info.status != SUCCEEDED:
+        return None
+    data = await read_kept(storage, info, result_file(info.job_id), max_bytes=MAX_RESULT)
+    with suppress(RayLogNotFoundError):
+        return _document(info, data or b"")
+    return None
 
 
 def no_result(info: JobInfo, cause: RayLogNotFoundError, *, cluster: str) -> ExecutionError:

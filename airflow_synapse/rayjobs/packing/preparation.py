@@ -115,6 +115,15 @@ class PreparedJob:
     spec: JobSpec
     packages: tuple[Package, ...] = ()
 
+    def with_env_vars(self, env_vars: Mapping[str, str]) -> PreparedJob:
+        """Return the job with these variables in its environment, except those that it has already."""
+        if not env_vars:
+            return self
+        runtime_env = self.spec.runtime_env
+        all_vars = {**env_vars, **(runtime_env.get("env_vars") or {})}
+        changed = {**runtime_env, "env_vars": all_vars}
+        return replace(self, spec=replace(self.spec, runtime_env=changed))
+
 
 def prepare_action(
     source: PluginSource,
