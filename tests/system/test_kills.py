@@ -197,6 +197,44 @@ def test_killed_worker_s_job_is_taken_over(
     assert list(counting.jobs.values()) == ["SUCCEEDED"]
 
 
+@pytest.mark.parametrize("who", ["task", "supervisor"])
+def test_worker_that_is_told_to_end_leaves_its_job_to_the_next_try(
+    airflow: AirflowDeployment, start: Callable[[str], Counting], who: str
+) -> None:
+    """Nobody ended the task, so a worker that is drained does not stop its job."""
+    counting = start("worker")
+    eventually(lambda: len(counting.numbers()) > 50)
+    pid = airflow.api.task_instance(counting.dag_id, counting.run_id, TASK)["pid"]
+
+    os.kill(pid if who == "task" else psutil.Process(pid).ppid(), signal.SIGTERM)
+    eventually(lambda: len(counting.numbers(2)) > 50)
+
+    total = counting.end()
+    assert counting.numbers(2) == list(range(total))
+    assert any("is left to the next try" in line for line in counting.log())
+    assert list(counting.jobs.values()) == ["SUCCEEDED"]
+
+
+@pytest.mark.parametrize("how", ["failed", "cleared"])
+def test_user_who_ends_a_running_task_stops_its_job(
+    airflow: AirflowDeployment, start: Callable[[str], Counting], how: str
+) -> None:
+    """Airflow tells the worker, which has five seconds to stop the job."""
+    counting = start("worker")
+    eventually(lambda: len(counting.numbers()) > 50)
+    (first,) = counting.jobs
+
+    if how == "cleared":
+        airflow.api.clear(counting.dag_id, counting.run_id, TASK)
+    else:
+        airflow.api.mark(counting.dag_id, counting.run_id, TASK, how)
+
+    eventually(lambda: counting.jobs[first] == "STOPPED", seconds=30)
+    if how == "cleared":
+        counting.end()
+        assert sorted(counting.jobs.values()) == ["STOPPED", "SUCCEEDED"]
+
+
 def test_lost_answer_to_the_submission(
     airflow: AirflowDeployment, proxy: FaultProxy, start: Callable[[str], Counting]
 ) -> None:
