@@ -22,9 +22,9 @@ def log_position(job_id: str, position: int = 0) -> dict[str, str | int]:
     return {"job_id": job_id, "position": position}
 
 
-def handed_back(job_id: str) -> dict[str, str | int | bool]:
+def handed_back(job_id: str, position: int = 0) -> dict[str, str | int | bool]:
     """Return the value to keep under :data:`LOG_POSITION_KEY` if a trigger leaves its job to the worker."""
-    return {**log_position(job_id), "is_handed_back": True}
+    return {**log_position(job_id, position), "is_handed_back": True}
 
 
 def is_handed_back(value: Any, job_id: str) -> bool:

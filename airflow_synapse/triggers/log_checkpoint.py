@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from airflow_synapse.handover.xcom_keys import LOG_POSITION_KEY, log_position
+from airflow_synapse.handover.xcom_keys import LOG_POSITION_KEY, handed_back, log_position
 from airflow_synapse.rayjobs.reporting import Logger
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
@@ -107,6 +107,14 @@ class LogCheckpoint:
         if self._task_instance is not None and self._shown != self._written:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._write_last(), self._pace.flush_timeout)
+
+    async def hand_back(self) -> None:
+        """Note that a worker decides about the job, before it gets an event that does not tell of its end."""
+        if self._task_instance is not None:
+            value = handed_back(self._job_id, self._shown)
+            with suppress(Exception):  # the event matters more
+                setting = set_xcom(self._task_instance, LOG_POSITION_KEY, value)
+                await asyncio.wait_for(setting, self._pace.flush_timeout)
 
     async def _write_last(self) -> None:
         if await log_channel.wait_until_read(self._pace.flush_timeout):

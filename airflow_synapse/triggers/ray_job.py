@@ -27,7 +27,7 @@ from airflow_synapse.rayjobs.watching.pace import USUAL_PACE
 from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.garbage import FREEZER
 from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
-from airflow_synapse.triggers.task_state import hand_back, is_wanted
+from airflow_synapse.triggers.task_state import is_wanted
 from airflow_synapse.triggers.xcoms import set_xcom
 from airflow_synapse.version_compat import TRIGGERS_HAVE_ON_KILL
 
@@ -166,10 +166,15 @@ class RayJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch the job and yield the event, once all lines before it are in the task's log."""
+        checkpoint = LogCheckpoint(self.task_instance, str(self.job_id), logger=self.log)
         try:
-            outcome = await self._outcome()
+            outcome = await self._outcome(checkpoint)
             await log_channel.wait_until_read(_LONGEST_WAIT_FOR_READER)
+            await checkpoint.flush()  # the triggerer may be shut down before it has sent the event
+            if self.stop_on_kill and outcome.info is None and outcome.status != TIMEOUT:
+                await checkpoint.hand_back()
         except asyncio.CancelledError:
+            await checkpoint.flush()
             if not TRIGGERS_HAVE_ON_KILL:
                 await self.on_kill()
             raise
@@ -179,7 +184,7 @@ class RayJobTrigger(BaseTrigger):
             return
         yield RayJobEvent(event_of(outcome))  # type: ignore[call-arg]  # pydantic's plugin does not see __init__
 
-    async def _outcome(self) -> Outcome:
+    async def _outcome(self, checkpoint: LogCheckpoint) -> Outcome:
         connection: RayConnection | None = None
         try:
             # An operator has seen to this, but a sensor that starts here may have a template of a number.
@@ -187,23 +192,14 @@ class RayJobTrigger(BaseTrigger):
             connection = await self.cluster_ref.aresolve()
             if self.is_first:
                 await self._tell_page(connection)
-            outcome = await self._watch(connection)
+            outcome = await self._watch(connection, checkpoint)
         except Exception as exc:  # whatever it is, the task must hear of it
             if not isinstance(exc, AirflowSynapseError):
                 self.log.exception("Watching Ray job %s failed.", self.job_id)
             cluster = connection.cluster.address if connection else None
             outcome = Outcome.of_failure(exc, job_id=self.job_id, cluster=cluster)
-            await self._hand_back(outcome)
         page = connection.job_page(self.job_id) if connection is not None else None
         return replace(outcome, page=page)
-
-    async def _hand_back(self, outcome: Outcome) -> None:
-        """Have no late kill stop a job that the worker is about to leave to the next try."""
-        if self.task_instance is None or not self.stop_on_kill or outcome.status == TIMEOUT:
-            return
-        with suppress(Exception):  # the event matters more
-            handing_back = hand_back(self.task_instance, self.job_id)
-            await asyncio.wait_for(handing_back, self.kill_pace.ask_timeout)
 
     async def _tell_page(self, connection: RayConnection) -> None:
         """Keep the XComs that a worker would have kept before it deferred the task."""
@@ -212,13 +208,12 @@ class RayJobTrigger(BaseTrigger):
             await set_xcom(task_instance, JOB_ID_KEY, self.job_id)
             await set_xcom(task_instance, JOB_PAGE_KEY, connection.job_page(self.job_id))
 
-    async def _watch(self, connection: RayConnection) -> Outcome:
+    async def _watch(self, connection: RayConnection, checkpoint: LogCheckpoint) -> Outcome:
         await _load_http()
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
         from airflow_synapse.triggers.watching import collect_orphans, watch_job
 
         collect_orphans(self.cluster_ref)
-        checkpoint = LogCheckpoint(self.task_instance, self.job_id, logger=self.log)
         options = WatchOptions(
             poll_interval=self.poll_interval,
             stream_logs=self.stream_logs,

@@ -15,13 +15,8 @@ from airflow_synapse.handover.task_states import (
     question_about,
     state_in,
 )
-from airflow_synapse.handover.xcom_keys import (
-    JOB_ID_KEY,
-    LOG_POSITION_KEY,
-    handed_back,
-    is_handed_back,
-)
-from airflow_synapse.triggers.xcoms import get_xcom, set_xcom
+from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, LOG_POSITION_KEY, is_handed_back
+from airflow_synapse.triggers.xcoms import get_xcom
 
 
 async def is_wanted(task_instance: Any, job_id: str) -> bool:
@@ -48,11 +43,6 @@ async def is_wanted(task_instance: Any, job_id: str) -> bool:
     if state == UP_FOR_RETRY:
         return True
     return is_handed_back(await get_xcom(task_instance, LOG_POSITION_KEY), job_id)
-
-
-async def hand_back(task_instance: Any, job_id: str) -> None:
-    """Note that a worker decides about the job, before it is sent an event that does not tell of its end."""
-    await set_xcom(task_instance, LOG_POSITION_KEY, handed_back(job_id))
 
 
 async def _state(task_instance: Any) -> str | None:

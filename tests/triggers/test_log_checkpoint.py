@@ -13,7 +13,11 @@ from unittest.mock import patch
 import pytest
 from airflow.sdk.execution_time.comms import GetXCom, OKResponse, SetXCom, XComResult
 
+from airflow_synapse.triggers import log_channel
 from airflow_synapse.triggers.log_checkpoint import CheckpointPace, LogCheckpoint
+from airflow_synapse.triggers.ray_job import RayJobTrigger
+from tests.support.stub_dashboard import StubDashboard
+from tests.triggers.watching import events_of
 
 LOGGER = logging.getLogger(__name__)
 FAST = CheckpointPace(interval=0.05, flush_timeout=0.5, pause_before_reading_again=0.01)
@@ -216,3 +220,42 @@ async def test_trigger_outside_airflow_keeps_nothing(airflow: Airflow) -> None:
 
     assert await checkpoint.read() == 0
     assert airflow.writes == []
+
+
+async def test_last_line_is_kept_before_the_event(airflow: Airflow, stub: StubDashboard) -> None:
+    """The triggerer may be shut down before it has sent the event; then the next one watches again."""
+    lines = b"".join(b"line %d\n" % i for i in range(20))
+    stub.add_job("j", runtime=0.2, log=((0.1, lines),), has_header=False)
+    trigger = RayJobTrigger("j", poll_interval=0.1)
+    trigger.task_instance = SimpleNamespace(**vars(TASK), task=None)
+
+    (event,) = await events_of(trigger)
+
+    assert event["status"] == "SUCCEEDED"
+    assert airflow.xcoms["log_position", 2] == {"job_id": "j", "position": len(lines)}
+
+
+async def test_trigger_that_waits_for_the_reader_keeps_the_last_line(
+    airflow: Airflow, stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean restart repeats no line, also if it comes between the job's end and the event."""
+    stub.add_job("j", runtime=0.2, log=((0.1, b"line\n"),), has_header=False)
+    trigger = RayJobTrigger("j", poll_interval=0.1)
+    trigger.task_instance = SimpleNamespace(**vars(TASK), task=None)
+    waits, wait = asyncio.Event(), log_channel.wait_until_read
+
+    async def wait_long(timeout: float) -> bool:
+        if timeout > 30:  # not the checkpoint's
+            waits.set()
+            await asyncio.sleep(3600)
+        return await wait(timeout)
+
+    monkeypatch.setattr(log_channel, "wait_until_read", wait_long)
+    running = asyncio.create_task(events_of(trigger))
+    await waits.wait()
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    assert await read() == len(b"line\n")

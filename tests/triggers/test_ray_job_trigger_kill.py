@@ -10,8 +10,8 @@ from unittest.mock import create_autospec
 import pytest
 
 from airflow_synapse.triggers import ray_job
+from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
 from airflow_synapse.triggers.ray_job import KillPace, RayJobTrigger
-from airflow_synapse.triggers.task_state import hand_back
 from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Delay
 from tests.support.stub_dashboard import StubDashboard
@@ -162,16 +162,14 @@ async def test_watch_that_broke_hands_the_job_back(
     stub: StubDashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the worker hears that nobody saw the end, so that no late kill stops what it leaves alone."""
-    handed_back = create_autospec(hand_back)
-    monkeypatch.setattr(ray_job, "hand_back", handed_back)
+    handing_back = create_autospec(LogCheckpoint.hand_back)
+    monkeypatch.setattr(LogCheckpoint, "hand_back", handing_back)
     stub.inject(Answer(status=503), times=None)
-    trigger = RayJobTrigger("j", stream_logs=False, unreachable_timeout=0)
-    trigger.task_instance = SimpleNamespace(task_id="task", task=None)
 
-    (event,) = await events_of(trigger)
+    (event,) = await events_of(RayJobTrigger("j", stream_logs=False, unreachable_timeout=0))
 
     assert event["status"] == "UNREACHABLE"
-    handed_back.assert_awaited_once_with(trigger.task_instance, "j")
+    handing_back.assert_awaited_once()
 
 
 @pytest.mark.parametrize(

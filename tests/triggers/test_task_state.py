@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,8 @@ from airflow.sdk.execution_time.comms import (
     XComResult,
 )
 
-from airflow_synapse.triggers.task_state import hand_back, is_wanted
+from airflow_synapse.triggers.log_checkpoint import LogCheckpoint
+from airflow_synapse.triggers.task_state import is_wanted
 
 
 class Supervisor:
@@ -87,7 +89,7 @@ async def test_job_that_a_trigger_has_handed_back_is_wanted(
     """Its watch could not continue, and a worker decides whether the next try takes it over."""
     supervisor.states = {"task": state}
 
-    await hand_back(a_task_instance(), "j")
+    await LogCheckpoint(a_task_instance(), "j", logger=logging.getLogger()).hand_back()
 
     assert await is_wanted(a_task_instance(), "j")
 
