@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse import settings
@@ -20,6 +21,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.handover.events import outcome_of
+from airflow_synapse.handover.followers import TRIES
 from airflow_synapse.handover.job_environment import context_vars
 from airflow_synapse.handover.job_facts import JobFacts
 from airflow_synapse.handover.job_metadata import wait_metadata
@@ -42,7 +44,6 @@ from airflow_synapse.operators.attempts import (
     task_try,
 )
 from airflow_synapse.operators.ending.answerable import AnswerableOperator
-from airflow_synapse.operators.ending.followers import follow
 from airflow_synapse.operators.retry_policy import fails_for_good_where_a_retry_is_in_vain
 from airflow_synapse.operators.skipping import skip_if_wanted
 from airflow_synapse.operators.waiting import (
@@ -231,13 +232,13 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             },
         )
         cluster, given = executor.cluster.address, to_text(self.job_id)
+        look_up = partial(
+            choose_attempt, this_try, cluster=cluster, given=given, takes_over=self.reattach
+        )
+        self._look_up = look_up
         with executor:
-            attempt = choose_attempt(
-                this_try,
+            attempt = look_up(
                 executor.find_info,
-                cluster=cluster,
-                given=given,
-                takes_over=self.reattach,
                 expected=Expectation(prepared.spec, lambda job: self._has_result(executor, job)),
             )
             if attempt.notice:
@@ -247,7 +248,8 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             if attempt.maybe_foreign is not None:
                 self.log.warning(MAYBE_FOREIGN, attempt.maybe_foreign.job_id, cluster)
             self._stay_unless_killed()
-            follow(attempt.job_id, cluster=cluster, follower=self)
+            rank = this_try.try_number
+            self._following = TRIES.follow(attempt.job_id, cluster=cluster, rank=rank)
             if attempt.found is not None:
                 self._submitted_id = attempt.job_id
                 self.log.info(

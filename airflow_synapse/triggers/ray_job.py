@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from airflow_synapse import settings
 from airflow_synapse.durations import to_interval
 from airflow_synapse.exceptions import AirflowSynapseError
 from airflow_synapse.handover.events import event_of
+from airflow_synapse.handover.followers import TRIGGERS, Following
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY, JOB_PAGE_KEY
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS, ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
@@ -38,6 +40,9 @@ _LONGEST_WAIT_FOR_READER = 60.0
 """Seconds that the event waits for Airflow to read the lines before it."""
 
 _loading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+_numbers = count()
+"""Tells which of two triggers began later."""
 
 _kills: set[asyncio.Task[None]] = set()
 """Kills in progress. They are kept here because the event loop has only weak references to its tasks."""
@@ -139,6 +144,8 @@ class RayJobTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.is_first = is_first
         self._has_fired = False
+        self._cluster = ""
+        self._following: Following | None = None
 
     @property
     def cluster_ref(self) -> ClusterRef:
@@ -209,6 +216,11 @@ class RayJobTrigger(BaseTrigger):
             await set_xcom(task_instance, JOB_PAGE_KEY, connection.job_page(self.job_id))
 
     async def _watch(self, connection: RayConnection, checkpoint: LogCheckpoint) -> Outcome:
+        if self.stop_on_kill:
+            self._cluster = connection.cluster.address
+            self._following = TRIGGERS.follow(
+                self.job_id, cluster=self._cluster, rank=next(_numbers)
+            )
         await _load_http()
         from airflow_synapse.rayjobs.watching.job_watcher import WatchOptions
         from airflow_synapse.triggers.watching import collect_orphans, watch_job
@@ -269,7 +281,7 @@ class RayJobTrigger(BaseTrigger):
                 exc,
             )
             return
-        if is_job_wanted:
+        if is_job_wanted or self._is_followed_by_another():
             self.log.info("The task still wants Ray job %s, so the job keeps running.", self.job_id)
             return
         try:
@@ -280,6 +292,13 @@ class RayJobTrigger(BaseTrigger):
             await stop_job(connection, self.job_id, logger=self.log)
         except Exception:
             self.log.exception("Ray job %s may still run, because stopping it failed.", self.job_id)
+
+    def _is_followed_by_another(self) -> bool:
+        """Whether another trigger of this process watches the job. Where Airflow can be asked, it says so itself."""
+        if self.task_instance is not None or self._following is None:
+            return False
+        rank = self._following.rank
+        return TRIGGERS.has_later(self.job_id, cluster=self._cluster, rank=rank)
 
     async def _is_wanted(self) -> bool:
         """Ask Airflow, and ask again if it can't say."""

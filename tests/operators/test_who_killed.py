@@ -300,3 +300,36 @@ def test_try_that_does_not_come_takes_over_nothing(
 
     assert stub.jobs["j"].status == "STOPPED"
     assert not any("next try" in text for text in messages(caplog))
+
+
+def left_running(stub: StubDashboard) -> None:
+    """Have a first try submit a job, and its worker die."""
+    stub.script(runtime=NEVER)
+    run(a_command(retries=1, wait_for_completion=False), TaskInstance(max_tries=1))
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_kill_before_the_job_of_an_earlier_try_is_found(
+    stub: StubDashboard, supervisor: Supervisor, state: str
+) -> None:
+    """This try answers for it all the same: nobody else will, as this is the last one."""
+    left_running(stub)
+    supervisor.state = state
+    second = a_command(retries=1)
+    second.on_kill()
+
+    with pytest.raises(ExecutionError, match="the task was killed"):
+        run(second, TaskInstance(try_number=2, max_tries=1))
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
+
+
+def test_timeout_before_the_job_of_an_earlier_try_is_found(stub: StubDashboard) -> None:
+    """The limit of the task is one of its job, too."""
+    left_running(stub)
+    stub.inject(Delay(1.0), route=routes.GET_JOB)
+
+    with pytest.raises(RayJobTimeoutError), timeout(0.3):
+        run(a_command(retries=1), TaskInstance(try_number=2, max_tries=1))
+
+    assert [job.status for job in stub.jobs.values()] == ["STOPPED"]

@@ -215,3 +215,21 @@ async def test_kill_never_raises(
     assert stub.count(routes.STOP) == 0
     assert waits.call_count == 3
     assert "Ray job j, so the job was left running" in caplog.text
+
+
+async def test_late_kill_without_airflow(stub: StubDashboard) -> None:
+    """The losing one of two triggers does not stop the job that the other one watches."""
+    stub.add_job("j", runtime=NEVER)
+    first, second = RayJobTrigger("j"), RayJobTrigger("j")
+    watching = []
+    for number, trigger in enumerate((first, second), start=1):
+        watching.append(asyncio.create_task(events_of(trigger)))
+        while stub.count(routes.AGENT_LOG) < number:
+            await asyncio.sleep(0.01)
+
+    await first.on_kill()
+    left = stub.jobs["j"].status
+    await second.on_kill()
+
+    assert (left, stub.jobs["j"].status) == ("RUNNING", "STOPPED")
+    await asyncio.gather(*watching)

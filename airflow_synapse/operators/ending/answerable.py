@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_synapse.exceptions import (
+    AirflowSynapseError,
     ExecutionError,
-    RayAuthenticationError,
     RayClusterGoneError,
     RayClusterUnreachableError,
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
+from airflow_synapse.handover.followers import TRIES, Following
 from airflow_synapse.operators.ending import airflow_word
-from airflow_synapse.operators.ending.followers import is_followed_by_another
 from airflow_synapse.operators.ending.kill import Fate, fate_after_kill
 from airflow_synapse.operators.ending.next_try import will_be_retried
 from airflow_synapse.operators.job_arguments import RayJobArguments
@@ -29,18 +29,24 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_synapse.hooks.ray_job import RayJobHook
+    from airflow_synapse.operators.attempts import Attempt
+    from airflow_synapse.rayjobs.models import JobInfo
 
 
 class AnswerableOperator(RayJobArguments):
     """What an operator does about its job when a kill, a timeout or an error ends the task before the job.
 
-    Whoever submits or takes over a job sets ``_submitted_id``, ``_submitted_by`` and ``_ti``.
+    Whoever submits or takes over a job sets ``_submitted_id``, ``_submitted_by``, ``_ti``
+    and ``_look_up``.
     """
 
     _submitted_id: str | None = None
     """The job that may exist and that this try answers for."""
     _submitted_by: RayJobHook | None = None
     _ti: Any = None
+    _following: Following | None = None
+    _look_up: Callable[[Callable[[str], JobInfo | None]], Attempt] | None = None
+    """Finds the job of an earlier try, until this try has found it."""
     _interruption: Interruption | None = None
     """What ends the calls to the cluster, while there are any."""
     _is_killed = False
@@ -62,22 +68,21 @@ class AnswerableOperator(RayJobArguments):
     def _killed(self, context: Context) -> ExecutionError:
         """Stop the job if nobody wants it any more, and return the error with which this try ends."""
         self.retry_policy = None  # no policy can know that the try did not end by itself
-        job_id = self._submitted_id
+        job_id = self._submitted_id or self._earlier_job()
         if job_id is None:
-            reason = "was never submitted, because the task was killed"
-            return ExecutionError(reason=reason, hint="A retry will submit it.")
+            return ExecutionError(reason="was never submitted, because the task was killed")
         cluster = self._stopping_hook().connection.cluster.address
         fate = Fate.OTHER_TRY
-        if not is_followed_by_another(job_id, cluster=cluster, follower=self):
+        if not TRIES.has_later(job_id, cluster=cluster, rank=context["ti"].try_number):
             fate = fate_after_kill(context["ti"], takes_over=self.reattach)
         self._submitted_id = None
         self.log.warning(fate.sentence, job_id)
-        reason, hint = "was left alone when the task was killed", ""
+        reason = "was left alone when the task was killed"
         if fate.stops and self.stop_on_kill:
             is_stopped = self._stopping_hook().stop_and_tell(job_id, logger=self.log)
             reason = "was stopped" if is_stopped else "may still be running"
-            reason, hint = f"{reason}, because the task was killed", "A retry will submit it again."
-        return ExecutionError(job_id=job_id, cluster=cluster, reason=reason, hint=hint)
+            reason = f"{reason}, because the task was killed"
+        return ExecutionError(job_id=job_id, cluster=cluster, reason=reason)
 
     @contextmanager
     def _interruptible(self, context: Context) -> Iterator[None]:
@@ -107,6 +112,7 @@ class AnswerableOperator(RayJobArguments):
     def _timed_out(self, ti: Any, job_id: str | None) -> RayJobTimeoutError:
         """Stop the job of a task that took longer than its ``execution_timeout``, and return the error."""
         hint = "If the job needs more time, raise execution_timeout."
+        job_id = job_id or self._earlier_job()
         if job_id is None:
             reason = "was not submitted within the task's execution_timeout"
             return RayJobTimeoutError(reason=reason, hint=hint)
@@ -131,12 +137,28 @@ class AnswerableOperator(RayJobArguments):
             return None
         hook = self._stopping_hook()
         cluster = hook.connection.cluster.address
-        if is_followed_by_another(
-            job_id, cluster=cluster, follower=self
-        ) or airflow_word.is_superseded(ti):
+        has_later = TRIES.has_later(job_id, cluster=cluster, rank=ti.try_number)
+        if has_later or airflow_word.is_superseded(ti):
             self.log.warning(Fate.OTHER_TRY.sentence, job_id)
             return None
         return hook.stop_and_tell(job_id, logger=self.log)
+
+    def _earlier_job(self) -> str | None:
+        """Return the job of an earlier try, if this one was interrupted while it looked for it.
+
+        An outage is not waited for, because then the job could not be stopped either.
+        """
+        if self._look_up is None or self._ti.try_number < 2:
+            return None
+        executor = self._stopping_hook().get_conn()
+        executor.unreachable_timeout = 0.0
+        try:
+            attempt = self._look_up(executor.find_info)
+        except AirflowSynapseError as exc:
+            self.log.debug("The job of an earlier try could not be looked up: %s", exc)
+            return None
+        job = attempt.found or attempt.left_behind
+        return job.job_id if job is not None and not job.is_terminal else None
 
     def _stopping_hook(self) -> RayJobHook:
         """Return a hook that nothing interrupts. It has its connection already, if the job was submitted here."""
@@ -147,11 +169,11 @@ class AnswerableOperator(RayJobArguments):
     def _leave_to_next_try(self, context: Context, job_id: str | None, error: Exception) -> None:
         """Leave a job that nobody watches any more to the next try, or stop it if there is no next try.
 
-        If the cluster was unreachable or refused us until now, this does not ask it again.
+        If the cluster was unreachable until now, this does not wait for it again.
         """
         if job_id is None or isinstance(error, (RayJobNotFoundError, RayClusterGoneError)):
             return
-        is_unreachable = isinstance(error, (RayClusterUnreachableError, RayAuthenticationError))
+        is_unreachable = isinstance(error, RayClusterUnreachableError)
         if self.reattach and will_be_retried(self, context, error):
             self._submitted_id = None
             runs = "may be running. If it is, the" if is_unreachable else "keeps running. The"

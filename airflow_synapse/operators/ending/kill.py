@@ -53,6 +53,6 @@ def fate_after_kill(task_instance: Any, *, takes_over: bool) -> Fate:
         return Fate.OTHER_TRY if not takes_over else Fate.NEXT_TRY
     if is_try_left(task_instance) and takes_over:
         return Fate.NEXT_TRY
-    if airflow_word.is_superseded(task_instance):
+    if state == RUNNING and airflow_word.is_superseded(task_instance):
         return Fate.OTHER_TRY
     return Fate.NO_TRY
