@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,6 +19,8 @@ from airflow_synapse.hooks.kuberay import KubeRayHook, stop_command_on
 from airflow_synapse.hooks.kubernetes_config import DEFAULT_KUBERNETES_CONN_ID
 from airflow_synapse.hooks.template_values import to_text, to_value
 from airflow_synapse.version_compat import aget_connection, connection_on_api_server
+
+log = logging.getLogger(__name__)
 
 DEFAULT_CONN_ID = "ray_default"
 
@@ -108,6 +111,20 @@ class ClusterRef:
             return self._kuberay().connect(self.ray_cluster, self.reach)
         source = ConnectionSource(self.ray_conn_id, lambda: asyncio.to_thread(self._read))
         return source.given_to(self._read())
+
+    def is_growing(self) -> bool:
+        """Whether the cluster has fewer workers than it should have, as far as that is known.
+
+        Only Kubernetes knows, so this is False for the cluster of a connection. Raises nothing.
+        """
+        if self.ray_cluster is None:
+            return False
+        try:
+            state = self._kuberay().get_cluster(self.ray_cluster)
+        except Exception as exc:  # noqa: BLE001  # what Kubernetes can't say is not known
+            log.debug("Whether %s is growing can't be told: %r", self, exc)
+            return False
+        return state.workers < state.wanted_workers
 
     def _kuberay(self) -> KubeRayHook:
         return KubeRayHook(self.kubernetes_conn_id)

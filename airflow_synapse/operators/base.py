@@ -152,7 +152,8 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         return self._watch(hook, attempt.job_id, self._watch_options(deadlines))
 
     def _waits_again(self, outcome: Outcome) -> bool:
-        if not waits_again(outcome) or outcome.info is None or outcome.waited_for is None:
+        again = waits_again(outcome, is_growing=self.cluster_ref.is_growing)
+        if not again or outcome.info is None or outcome.waited_for is None:
             return False
         seconds = waited_for_seconds(outcome.info)
         self.log.warning(GAVE_UP, outcome.job_id, outcome.waited_for.text, seconds)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from airflow_synapse.exceptions import RayJobTimeoutError
 from airflow_synapse.rayjobs.job import start_limit
 from airflow_synapse.rayjobs.job.outcome import Outcome
 from airflow_synapse.rayjobs.models import PENDING, JobInfo
+from airflow_synapse.rayjobs.waiting.reasons import Cause
 
 GAVE_UP = (
     "Ray gave up on Ray job %s, because nothing had started it in time. It %s. That is Ray's own limit "
@@ -27,10 +28,18 @@ def deadlines_of(limits: Mapping[str, float | None], since: float) -> dict[str, 
     return {name: since + limit for name, limit in limits.items() if limit is not None}
 
 
-def waits_again(outcome: Outcome) -> bool:
-    """Whether another job is to wait in place of the one that ended so."""
-    info = outcome.info
-    return info is not None and start_limit.is_worth_submitting_again(info, outcome.waited_for)
+def waits_again(outcome: Outcome, *, is_growing: Callable[[], bool]) -> bool:
+    """Whether another job is to wait in place of the one that ended so.
+
+    :param is_growing: Whether the cluster is to get nodes that it does not have yet. Then nothing is
+        impossible there.
+    """
+    info, reason = outcome.info, outcome.waited_for
+    if info is None or reason is None or not start_limit.has_passed(info):
+        return False
+    if reason.cause is Cause.IMPOSSIBLE:
+        return is_growing()
+    return start_limit.is_worth_submitting_again(info, reason)
 
 
 def waited_for_seconds(ended: JobInfo) -> float:

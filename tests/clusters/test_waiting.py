@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_synapse.exceptions import ExecutionError, RayAuthenticationError
+from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.sensors.ray_cluster import RayClusterSensor
 from airflow_synapse.triggers.ray_cluster import RayClusterTrigger
@@ -122,3 +123,17 @@ def test_hook_lists_and_describes(api_server: StubApiServer) -> None:
     assert cluster.phase == "ready"
     assert {pod.phase for pod in pods} == {"Running"}
     assert events == []
+
+
+def test_cluster_grows_until_it_has_the_workers_that_it_should_have(
+    api_server: StubApiServer,
+) -> None:
+    """No job is impossible there meanwhile. What is unknown does not grow."""
+    ref = ClusterRef.of(ray_cluster="ray/train")
+    ready = ref.is_growing()
+    api_server.clusters["train"] = a_ray_cluster(readyWorkerReplicas=0)
+    growing = ref.is_growing()
+    api_server.clusters.clear()
+
+    assert (ready, growing, ref.is_growing()) == (False, True, False)
+    assert not ClusterRef("a_connection").is_growing()

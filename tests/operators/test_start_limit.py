@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -15,6 +16,7 @@ from airflow_synapse.exceptions import (
     RayJobNotScheduledError,
     RayJobTimeoutError,
 )
+from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.operators.ray_job import SubmitRayJobOperator
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
@@ -134,6 +136,20 @@ def test_impossible_job_fails_when_ray_s_limit_answers(
         to_the_end(task, ti) if deferrable else run(task, ti)
 
     assert numbers(stub) == ["1"]
+
+
+def test_nothing_is_impossible_on_a_cluster_that_grows(
+    stub: StubDashboard, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While Kubernetes has yet to start workers of the cluster, a job may wait for them."""
+    growing = create_autospec(ClusterRef.is_growing, side_effect=[True, False])
+    monkeypatch.setattr(ClusterRef, "is_growing", growing)
+    stub.script(**GIVEN_UP.__dict__)
+
+    with pytest.raises(RayJobNotScheduledError):
+        run(a_command(num_gpus=4), ti)
+
+    assert numbers(stub) == ["1", "2"]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
