@@ -37,6 +37,8 @@ async def watch_to_end(
         info = await watcher.watch()
     except RayJobTimeoutError as exc:
         job_id = watcher.job_id
+        # Now, because a job that waits keeps a stop waiting, too.
+        logger.warning("Ray job %s %s, so it is being stopped.", job_id, exc.reason)
         if not await stop_and_tell(watch.api, job_id, logger=logger, notice_after=notice_after):
             by_hand = watch.api.cluster.how_to_stop(job_id)
             raise still_running(exc, stop_command=by_hand) from exc

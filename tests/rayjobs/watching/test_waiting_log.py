@@ -13,6 +13,7 @@ from airflow_synapse.exceptions import RayJobTimeoutError
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.waiting.reasons import Cause, Reason
 from airflow_synapse.rayjobs.watching.cluster_watch import ClusterWatch, shared_watch
+from airflow_synapse.rayjobs.watching.endings import watch_to_end
 from airflow_synapse.rayjobs.watching.job_watcher import PENDING_TIMEOUT, JobWatcher, WatchOptions
 from airflow_synapse.rayjobs.watching.waiting_log import WaitingLog
 from tests.rayjobs.watching.conftest import LOGGER
@@ -143,6 +144,31 @@ async def test_pending_timeout_tells_the_last_reason(
     assert (
         "is still PENDING at the end of its pending_timeout. It asks for 2 CPU; 1 of 4 are free. "
         in str(caught.value)
+    )
+
+
+async def test_limit_is_told_when_it_passes(
+    stub: StubDashboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only when the stop of a job that waits has been given up, half a minute later."""
+    stub.add_job("j", pending=NEVER, stop_delay=NEVER)
+    told_before_stop: list[str] = []
+
+    async def note_what_was_told() -> None:
+        while not stub.count(routes.STOP):
+            await asyncio.sleep(0.01)
+        told_before_stop.extend(record.getMessage() for record in caplog.records)
+
+    cluster = RayCluster(stub.url, request_timeout=0.5)
+    async with shared_watch(cluster, pace=EAGER) as watch:
+        watcher = a_watcher(watch, deadlines={PENDING_TIMEOUT: time.time() + 0.2})
+        noting = asyncio.create_task(note_what_was_told())
+        with pytest.raises(RayJobTimeoutError, match="could not be stopped"):
+            await watch_to_end(watcher, watch=watch, logger=LOGGER, notice_after=5.0)
+        await noting
+
+    assert told_before_stop[-1] == (
+        "Ray job j is still PENDING at the end of its pending_timeout, so it is being stopped."
     )
 
 
