@@ -89,6 +89,9 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
     See :class:`~airflow_synapse.operators.job_arguments.RayJobArguments` for its arguments.
     """
 
+    _clock_ahead = 0.0
+    """Seconds by which the cluster's clock is ahead of this worker's."""
+
     @abstractmethod
     def prepare(self, executor: RayJobExecutor, metadata: Mapping[str, str]) -> PreparedJob:
         """Return what the job runs."""
@@ -104,7 +107,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             try:
                 return self._run(context, after)
             except AirflowTaskTimeout as exc:
-                raise self._timed_out(context["ti"], self._submitted_id) from exc
+                return self._after_timeout(context, self._submitted_id, exc)
             except KeyboardInterrupt:  # in a script or in `dag.test()`
                 self._stop(context["ti"], self._submitted_id)
                 raise
@@ -120,9 +123,12 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         while True:
             try:
                 if after is not None:
-                    refuse_if_too_late(after, deadlines_of(limits, submitted_at(None, after)))
+                    refuse_if_too_late(
+                        after, deadlines_of(limits, submitted_at(None, after, now=time.time()))
+                    )
                 attempt = self._submit(context, hook, after)
-                deadlines = deadlines_of(limits, submitted_at(attempt.found, after))
+                now = time.time() + self._clock_ahead
+                deadlines = deadlines_of(limits, submitted_at(attempt.found, after, now=now))
                 outcome = self._wait(context, hook, attempt, deadlines)
             except RayJobTimeoutError:  # the job is stopped
                 raise
@@ -196,6 +202,14 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             self._leave_to_next_try(context, self._facts.job_id, error)
         raise error
 
+    def _after_timeout(self, context: Context, job_id: str | None, exc: BaseException) -> Any:
+        """End a task that took longer than its ``execution_timeout``. If its job was done, it is a success."""
+        error = self._timed_out(context["ti"], job_id)
+        done = self._seen_done(job_id)
+        if done is None:
+            raise error from exc
+        return self._complete(context, done)
+
     def result_of(self, outcome: Outcome) -> Any:
         """Return what the task returns for a job that succeeded."""
         return (outcome.document or {}).get("result")
@@ -211,7 +225,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             job_id = ti.xcom_pull(task_ids=self.task_id, key=JOB_ID_KEY, map_indexes=ti.map_index)
             self._facts = JobFacts(job_id) if job_id is not None else None
             if isinstance(exc, TaskDeferralTimeout):
-                raise self._timed_out(ti, job_id) from exc
+                return self._after_timeout(context, job_id, exc)
             self._leave_to_next_try(context, job_id, exc)
             raise
 
@@ -266,6 +280,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
                 self._send(executor, prepared, attempt.job_id)
                 executor.metrics.count(SUBMISSIONS_NEW)
                 self.log.info("Submitted Ray job %s to %s.", attempt.job_id, self.cluster_ref)
+            self._clock_ahead = executor.clock_ahead()
         info = attempt.found or JobInfo(attempt.job_id, PENDING, metadata=prepared.spec.metadata)
         self.job_page = hook.job_page(attempt.job_id)
         self._facts = JobFacts.of(info, cluster=cluster, page=self.job_page)
@@ -307,8 +322,8 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         timeout = None
         if self.execution_timeout is not None:
             started = context["ti"].start_date.timestamp()
-            deadlines["execution_timeout"] = started + self.execution_timeout.total_seconds()
-            left = deadlines["execution_timeout"] - time.time()
+            left = started + self.execution_timeout.total_seconds() - time.time()
+            deadlines["execution_timeout"] = time.time() + self._clock_ahead + left
             timeout = timedelta(seconds=max(0.0, left) + _DEFERRAL_SLACK)
         self._stay_unless_killed()
         self.defer(

@@ -23,7 +23,7 @@ def deadlines_of(limits: Mapping[str, float | None], since: float) -> dict[str, 
     """Return the moments at which a job's limits pass.
 
     :param limits: Seconds, keyed by the name of the user's limit. None means no limit.
-    :param since: When the job was submitted, in seconds since the epoch.
+    :param since: When the job was submitted, in seconds since the epoch, by the cluster's clock.
     """
     return {name: since + limit for name, limit in limits.items() if limit is not None}
 
@@ -55,16 +55,18 @@ def waited_metadata(after: Outcome | None) -> dict[str, str]:
     return start_limit.metadata_after(after.info, after.waited_for)
 
 
-def submitted_at(found: JobInfo | None, after: Outcome | None) -> float:
-    """Return when the wait for a job began, by this machine's clock as far as it can be known.
+def submitted_at(found: JobInfo | None, after: Outcome | None, *, now: float) -> float:
+    """Return when the wait for a job began, by the clock that ``now`` is by.
 
     :param found: The job, if it was submitted before now.
     :param after: How the job ended in whose place it was submitted now.
+    :param now: The time in seconds since the epoch, by the clock of the cluster's answers.
     """
     if after is not None and after.info is not None:
-        return time.time() - waited_for_seconds(after.info)
-    since = start_limit.waiting_since(found) if found is not None else None
-    return time.time() if since is None else since
+        return now - waited_for_seconds(after.info)
+    if found is None or found.submitted_at is None:
+        return now
+    return min(found.submitted_at, now) - start_limit.waited_before(found)
 
 
 def refuse_if_too_late(after: Outcome, deadlines: Mapping[str, float]) -> None:

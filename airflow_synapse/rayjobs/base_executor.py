@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, aclosing
@@ -232,7 +231,7 @@ class BaseRayExecutor(JobOutput, ABC):
             poll_interval=to_interval(poll_interval, "poll_interval", default=_WAIT_POLL_INTERVAL),
             stream_logs=False,
             unreachable_timeout=seconds,
-            deadlines={"timeout_seconds": time.time() + seconds},
+            longest_watch={"timeout_seconds": seconds},
         )
 
         limit = seconds + _GRACE

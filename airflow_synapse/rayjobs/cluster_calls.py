@@ -83,6 +83,17 @@ class ClusterCalls:
         if stack is not None:
             stack.__exit__(*error)
 
+    def clock_ahead(self) -> float:
+        """Return the seconds by which the cluster's clock is ahead of this machine's.
+
+        Inside ``with executor:`` after an answer of the cluster, 0 otherwise.
+        """
+
+        async def look(api: JobsApi) -> float:
+            return api.clock.ahead or 0.0
+
+        return self._call(look)
+
     def _watching(
         self, cluster: RayCluster | None = None
     ) -> AbstractAsyncContextManager[ClusterWatch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ SPEC_KEY = "airflow_synapse_spec"
 
 PARTS_KEY = "airflow_synapse_parts"
 """Metadata: a hash of each part of what the job runs, so that a later try can say what differs."""
+
+SUBMITTED_KEY = "airflow_synapse_submitted"
+"""Metadata: when the job was submitted, in seconds since the epoch, by the clock of the cluster's answers."""
 
 OWNER_KEY = "airflow_synapse_owner"
 """Metadata: for whom the job was submitted, if the same caller may submit again."""
@@ -268,6 +272,18 @@ class JobInfo:
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
         return self.status in TERMINAL_STATUSES
+
+    @property
+    def submitted_at(self) -> float | None:
+        """When it was submitted, in seconds since the epoch, by the clock of the cluster's answers.
+
+        ``start_time`` is by the head's own clock, which a proxy may not share, so it is only the second best.
+        """
+        with suppress(KeyError, ValueError):
+            told = float(self.metadata[SUBMITTED_KEY])
+            if abs(told) < _LARGEST_NUMBER:
+                return told
+        return self.start_time / 1000 if self.start_time else None
 
     @property
     def duration(self) -> float | None:

@@ -28,6 +28,7 @@ from airflow_synapse.version_compat import TaskDeferralError, TaskDeferred
 from tests.operators.running import a_command, an_action, messages, run
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -348,6 +349,21 @@ def test_execution_timeout_in_the_worker_stops_the_job_and_is_named(
     assert [job.status for job in stub.jobs.values()] == ["STOPPED"]
 
 
+def test_execution_timeout_does_not_undo_what_is_done(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """A job that SUCCEEDED before the limit is a success, however long its log still takes to show."""
+    stub.script(runtime=0.1)
+    stub.inject(Answer(503), times=None, route=routes.LOGS)
+    stub.inject(Answer(503), times=None, route=routes.AGENT_LOG)
+
+    with timeout(1.5):
+        run(a_command(), ti)
+
+    assert [job.status for job in stub.jobs.values()] == ["SUCCEEDED"]
+    assert stub.count(routes.STOP) == 0
+
+
 def resume_broken(operator: RayJobOperator, ti: TaskInstance, error: str) -> None:
     operator.resume_execution("__fail__", {"error": error, "traceback": None}, {"ti": ti})  # type: ignore[typeddict-item]
 
@@ -361,6 +377,18 @@ def test_deferral_that_timed_out_stops_the_job(stub: StubDashboard, ti: TaskInst
         resume_broken(a_command(), ti, "Trigger timeout")
 
     assert stub.jobs["j"].status == "STOPPED"
+
+
+def test_deferral_that_timed_out_after_the_job_s_end_is_a_success(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """Airflow's limit on a deferral passes while the trigger still shows a long log."""
+    stub.add_job("j")
+    ti.xcoms["job_id"] = "j"
+
+    resume_broken(a_command(), ti, "Trigger timeout")
+
+    assert stub.count(routes.STOP) == 0
 
 
 @pytest.mark.parametrize(

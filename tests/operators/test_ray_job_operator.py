@@ -180,6 +180,32 @@ def test_deferred_task_leaves_all_to_its_trigger(stub: StubDashboard, ti: TaskIn
     assert trigger.deadlines["pending_timeout"] == pytest.approx(time.time() + 5, abs=5)
 
 
+@pytest.mark.parametrize("ahead", [1200.0, -1200.0])
+def test_limits_are_counted_on_the_cluster_s_clock(stub: StubDashboard, ahead: float) -> None:
+    """Worker and triggerer may have other clocks, and the head's own may differ from its proxy's."""
+    stub.clock_ahead = ahead
+    stub.script(runtime=NEVER)
+    limits = {
+        "job_timeout": 600,
+        "execution_timeout": timedelta(seconds=300),
+        "retries": 1,
+        "deferrable": True,
+    }
+
+    first = deferred(a_command(**limits), TaskInstance(max_tries=1)).trigger
+    for job in stub.jobs.values():
+        job._wall_start -= 20 * 60 * 1000
+    second = deferred(a_command(**limits), TaskInstance(try_number=2, max_tries=1)).trigger
+
+    for trigger in (first, second):
+        assert isinstance(trigger, RayJobTrigger)
+        left = {name: at - time.time() - ahead for name, at in trigger.deadlines.items()}
+        assert left == {
+            "job_timeout": pytest.approx(600, abs=20),
+            "execution_timeout": pytest.approx(300, abs=20),
+        }
+
+
 def test_execution_timeout_reaches_the_trigger(stub: StubDashboard, ti: TaskInstance) -> None:
     """Airflow's own limit would call nobody: ours comes first, its own some time after."""
     operator = a_command(deferrable=True, execution_timeout=timedelta(minutes=10))

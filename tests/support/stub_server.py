@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -55,6 +57,8 @@ class StubServer:
     def __init__(self, *, token: str | None, clock: Callable[[], float]) -> None:
         self.token = token
         self.token_header = "Authorization"
+        self.clock_ahead = 0.0
+        """Seconds by which the clock that its answers tell is ahead of ours."""
         self.calls: list[Call] = []
         self._clock = clock
         self._faults = FaultPlan()
@@ -122,6 +126,7 @@ class StubServer:
         for route, handler in routes:
             method, _, path = route.partition(" ")
             app.router.add_route(method, path, handler)
+        app.on_response_prepare.append(self._tell_time)
         # For aiohttp a timeout of 0 is none at all.
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         self._runners.append(runner)
@@ -129,6 +134,10 @@ class StubServer:
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
         await site.start()
         return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def _tell_time(self, _: web.Request, response: web.StreamResponse) -> None:
+        if self.clock_ahead:
+            response.headers["Date"] = formatdate(time.time() + self.clock_ahead, usegmt=True)
 
     # What comes before any answer
 

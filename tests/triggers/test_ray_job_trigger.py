@@ -206,6 +206,24 @@ async def test_deadline_stops_the_job(stub: StubDashboard) -> None:
     assert job.status == "STOPPED"
 
 
+async def test_job_that_was_done_before_its_limit_is_a_success(stub: StubDashboard) -> None:
+    """Also if nobody could see its end in time, because the cluster was unreachable."""
+    job = stub.add_job("j", runtime=NEVER, log=((0.0, b"done\n"),))
+    limit = time.time() + 0.5
+    watching = asyncio.create_task(events_of(RayJobTrigger("j", deadlines={"job_timeout": limit})))
+    while stub.count(routes.GET_JOB) < 2:
+        await asyncio.sleep(0.01)
+    stub.inject(Answer(502), times=None)
+    job.finish()
+    while time.time() < limit + 0.1:
+        await asyncio.sleep(0.01)
+
+    stub.heal()
+    (event,) = await watching
+
+    assert event["status"] == "SUCCEEDED"
+
+
 async def test_many_triggers_block_nothing(stub: StubDashboard) -> None:
     """Fifty watched jobs with logs leave the event loop to others."""
     for number in range(50):

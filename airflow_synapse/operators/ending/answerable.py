@@ -23,6 +23,8 @@ from airflow_synapse.operators.ending.next_try import will_be_retried
 from airflow_synapse.operators.job_arguments import RayJobArguments
 from airflow_synapse.rayjobs.crossing import Interruption
 from airflow_synapse.rayjobs.job.failures import still_running
+from airflow_synapse.rayjobs.job.outcome import Outcome
+from airflow_synapse.rayjobs.models import SUCCEEDED
 from airflow_synapse.version_compat import AirflowTaskTimeout
 
 if TYPE_CHECKING:
@@ -126,6 +128,25 @@ class AnswerableOperator(RayJobArguments):
         if self._stop(ti, job_id) is not False:
             return error
         return still_running(error, stop_command=cluster.how_to_stop(job_id))
+
+    def _seen_done(self, job_id: str | None) -> Outcome | None:
+        """Return how a job ended that SUCCEEDED before it could be stopped, None if it did not."""
+        from airflow_synapse.rayjobs.executor import RayJobExecutor
+
+        if job_id is None:
+            return None
+        connection = self._stopping_hook().connection
+        try:  # once: the task has no time left to wait for a cluster
+            info = RayJobExecutor.of_cluster(connection.cluster).find_info(job_id)
+        except AirflowSynapseError:
+            return None
+        if info is None or info.status != SUCCEEDED:
+            return None
+        self.log.info(
+            "Ray job %s SUCCEEDED in time. The rest of its log is not shown here.", job_id
+        )
+        page = connection.job_page(job_id)
+        return Outcome(job_id, connection.cluster.address, info, page=page)
 
     def _stop(self, ti: Any, job_id: str | None) -> bool | None:
         """Stop the job, unless a later try has it.

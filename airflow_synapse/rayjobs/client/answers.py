@@ -26,6 +26,10 @@ SUBMISSIONS = "/api/jobs/"
 """The path that jobs are posted to."""
 
 
+_RESOLUTION = 1.0
+"""Seconds. A Date header leaves out the fraction of its second."""
+
+
 class IdInUseError(Exception):
     """Ray answered that the submission ID is in use."""
 
@@ -225,7 +229,48 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def server_time(headers: Mapping[str, str]) -> float:
     """Return the time by the server's clock, to the second, or by ours if the server does not say."""
+    told = date_of(headers)
+    return time.time() if told is None else told
+
+
+class ClusterClock:
+    """A cluster's clock, seen through the Date headers of its answers.
+
+    The clocks of a head node, a worker and a triggerer may differ by many minutes. A limit is counted on one
+    clock, which is that of whoever answers our requests, so that no job is stopped because of the others.
+    """
+
+    def __init__(self) -> None:
+        self.ahead: float | None = None
+        """Seconds by which it is ahead of this machine's clock, None if that is not known.
+
+        0 if the two agree as far as a Date header can tell.
+        """
+
+    def note(self, headers: Mapping[str, str], *, sent: float, received: float) -> None:
+        """Learn from an answer.
+
+        :param sent: When it was asked for, by this machine's clock, in seconds since the epoch.
+        :param received: When it began to arrive.
+        """
+        told = date_of(headers)
+        if told is None:
+            return
+        if told > received:
+            self.ahead = told - received
+        elif told + _RESOLUTION < sent:
+            self.ahead = told + _RESOLUTION - sent
+        else:
+            self.ahead = 0.0
+
+    def now(self) -> float | None:
+        """Return the cluster's time in seconds since the epoch, None if it has not told it yet."""
+        return None if self.ahead is None else time.time() + self.ahead
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """Return an answer's Date in seconds since the epoch, None if it has none."""
     try:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()
     except (TypeError, ValueError, OverflowError):
-        return time.time()
+        return None

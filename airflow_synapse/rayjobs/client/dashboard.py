@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -27,6 +28,7 @@ from airflow_synapse.rayjobs.client.addresses import job_path
 from airflow_synapse.rayjobs.client.answers import (
     SUBMISSIONS,
     AbsentError,
+    ClusterClock,
     server_time,
 )
 from airflow_synapse.rayjobs.client.budget import Kind, Lane, RequestBudget
@@ -37,6 +39,7 @@ from airflow_synapse.rayjobs.client.uploading import upload_file
 from airflow_synapse.rayjobs.models import (
     PARTS_KEY,
     SPEC_KEY,
+    SUBMITTED_KEY,
     TERMINAL_STATUSES,
     JobInfo,
     JobSpec,
@@ -101,6 +104,11 @@ class DashboardApi:
     def refusals(self) -> RefusalAccount:
         """Whether the cluster accepts our credentials."""
         return self._session.credentials.account
+
+    @property
+    def clock(self) -> ClusterClock:
+        """The cluster's clock."""
+        return self._session.clock
 
     def in_lane(self, lane: Lane) -> DashboardApi:
         """Return the same API with requests that count for another lane."""
@@ -239,6 +247,11 @@ class DashboardApi:
         with self._of_ray(job_id):
             return bool(answer.get("stopped"))
 
+    def _now(self) -> float:
+        """Return the cluster's time or, as long as it has not told it, ours."""
+        now = self.clock.now()
+        return time.time() if now is None else now
+
     async def post_job(
         self,
         spec: JobSpec,
@@ -256,6 +269,7 @@ class DashboardApi:
                 **spec.metadata,
                 SPEC_KEY: spec.fingerprint,
                 PARTS_KEY: json.dumps(spec.parts),
+                SUBMITTED_KEY: f"{self._now():.3f}",
             },
             **spec.resources,
         }

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from anyio import fail_after
 
 from airflow_synapse.exceptions import RayClusterUnreachableError
-from airflow_synapse.rayjobs.client.answers import error_of_answer
+from airflow_synapse.rayjobs.client.answers import ClusterClock, error_of_answer
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane, RequestBudget
 from airflow_synapse.rayjobs.client.credentials.pace import USUAL_PACE, CredentialPace
 from airflow_synapse.rayjobs.client.credentials.refusals import RefusalAccount
@@ -44,6 +44,10 @@ class JobsApi(Protocol):
     @property
     def refusals(self) -> RefusalAccount:
         """Whether the cluster accepts our credentials, for who wants to be told."""
+
+    @property
+    def clock(self) -> ClusterClock:
+        """The cluster's clock."""
 
     def in_lane(self, lane: Lane) -> JobsApi:
         """Return the same API with requests that count for another lane. It shares the session."""

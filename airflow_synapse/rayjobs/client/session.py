@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
-from airflow_synapse.rayjobs.client.answers import Question, error_of_answer
+from airflow_synapse.rayjobs.client.answers import ClusterClock, Question, error_of_answer
 from airflow_synapse.rayjobs.client.budget import (
     Kind,
     Lane,
@@ -68,6 +69,7 @@ class Session:
     ) -> None:
         self.cluster = cluster
         self._understand = understand
+        self.clock = ClusterClock()
         self.credentials = Credentials(cluster, pace)
         self._pace = pace
         self._rate = requests_per_second
@@ -165,6 +167,7 @@ class Session:
         """Send a request once and yield its answer, whatever it is."""
         session = self._open(access)
         headers = {**access.headers, **kwargs.pop("headers", {})}
+        sent = time.time()
         try:
             # Redirects are not followed: headers could leak to another host.
             async with (
@@ -180,6 +183,9 @@ class Session:
                 ) as response,
             ):
                 turn.answered()
+                # A proxy that answers in the head's place may have a clock of its own.
+                if response.status == HTTPStatus.OK or self.clock.ahead is None:
+                    self.clock.note(response.headers, sent=sent, received=time.time())
                 yield response
         except REQUEST_ERRORS as exc:
             failure = classify_error(exc)

@@ -54,12 +54,18 @@ def is_worth_submitting_again(info: JobInfo, reason: Reason | None) -> bool:
 def waiting_since(info: JobInfo) -> float | None:
     """Return when the first of the jobs was submitted that waited in each other's place.
 
-    The time is in seconds since the epoch, by the cluster's clock.
+    The time is in seconds since the epoch, by the head's own clock.
     """
     told = info.metadata.get(WAITING_SINCE_KEY, "")
     if told.isascii() and told.isdecimal() and len(told) < 16:
         return int(told) / 1000
     return info.start_time / 1000 if info.start_time else None
+
+
+def waited_before(info: JobInfo) -> float:
+    """Return for how many seconds other jobs waited before this one was submitted in their place."""
+    since = waiting_since(info)
+    return max(0.0, info.start_time / 1000 - since) if info.start_time and since else 0.0
 
 
 def metadata_after(info: JobInfo, reason: Reason | None) -> dict[str, str]:

@@ -27,6 +27,8 @@ async def watch_to_end(
 ) -> Outcome:
     """Watch a job to its end, and return how it ended. If a limit passes, the job is stopped.
 
+    A job that SUCCEEDED before it could be stopped is a success.
+
     :param watch: The watch of the job's cluster.
     :param notice_after: Seconds after which a job that is not stopped yet is named.
     :param max_result: Bytes of its action's result that may be read, None not to read it.
@@ -42,7 +44,10 @@ async def watch_to_end(
         if not await stop_and_tell(watch.api, job_id, logger=logger, notice_after=notice_after):
             by_hand = watch.api.cluster.how_to_stop(job_id)
             raise still_running(exc, stop_command=by_hand) from exc
-        raise
+        done = await _done_all_the_same(watch, job_id)
+        if done is None:
+            raise
+        await watcher.finish(info := done)
     return Outcome(
         job_id=watcher.job_id,
         cluster=watch.api.cluster.address,
@@ -64,6 +69,18 @@ async def _reason(
     except Exception as exc:  # noqa: BLE001  # the end of the job matters more
         logger.debug("Why Ray job %s waited can't be told: %r", info.job_id, exc)
         return None
+
+
+async def _done_all_the_same(watch: ClusterWatch, job_id: str) -> JobInfo | None:
+    """Return a job that was done before it could be stopped, None if it was stopped or nobody knows.
+
+    What it did counts, even if nobody could see its end in time.
+    """
+    try:
+        info = await watch.api.in_lane(Lane.END).get_info(job_id)
+    except AirflowSynapseError:
+        return None
+    return info if info.status == SUCCEEDED else None
 
 
 async def _result(

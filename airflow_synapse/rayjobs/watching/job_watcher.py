@@ -45,9 +45,11 @@ class WatchOptions:
     :param stream_logs: Whether to read the job's log.
     :param log_position: The byte of the log to start from.
     :param unreachable_timeout: Seconds to wait for a cluster that gives no usable answer.
-    :param deadlines: Absolute times (seconds since the epoch) by which the job must have ended, by
-        the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only while the job is
-        PENDING.
+    :param deadlines: Absolute times (seconds since the epoch, by the cluster's clock) by which the job
+        must have ended, by the name of the limit that a user set. :data:`PENDING_TIMEOUT` holds only
+        while the job is PENDING.
+    :param longest_watch: Seconds, by the name of the limit, after which a watch ends on this machine's
+        clock.
     :param log_lines_per_second: How many lines of the log are shown on average, 0 for all.
     :param shows_message: Whether to show Ray's message in place of the log of a job that never ran. Its error
         has it, too.
@@ -59,6 +61,7 @@ class WatchOptions:
     log_position: int = 0
     unreachable_timeout: float = 600.0
     deadlines: Mapping[str, float] = field(default_factory=dict)
+    longest_watch: Mapping[str, float] = field(default_factory=dict)
     log_lines_per_second: float = 0.0
     shows_message: bool = False
     fetch_result: bool = False
@@ -94,6 +97,7 @@ class JobWatcher:
         self._job_id = job_id
         self._options = options
         self._logger = logger
+        self._began = time.monotonic()
         self._waiting = WaitingLog(watch, job_id, logger=logger)
         self._outages = OutageLog(logger, options.unreachable_timeout, backoff=watch.pace.backoff())
         self._refusals = RefusalLog(logger, watch.pace.credentials.watch_patience)
@@ -149,6 +153,7 @@ class JobWatcher:
         following: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         began = at = loop.time()
+        self._began = time.monotonic()
         status = ""
         try:
             while True:
@@ -169,11 +174,16 @@ class JobWatcher:
             await self._waiting.close()
             await _cancel(following, self._logger)
             self._follower.close()
-        if status and info.end_time:
-            self._watch.metrics.timing(END_DELAY, max(0.0, time.time() - info.end_time / 1000))
+        now = self._watch.api.clock.now()
+        if status and info.end_time and now is not None:
+            self._watch.metrics.timing(END_DELAY, max(0.0, now - info.end_time / 1000))
+        await self.finish(info)
+        return info
+
+    async def finish(self, info: JobInfo) -> None:
+        """Show what is left of the log of a job that has ended, and how it ended."""
         await self._finish_log(info)
         self._logger.info("Ray job %s is %s.", self._job_id, info.status)
-        return info
 
     async def _look(self, at: float, status: str) -> JobInfo:
         """Return what the cluster knows about the job, at this time of the event loop or after an outage.
@@ -190,20 +200,20 @@ class JobWatcher:
 
     async def _look_within_limits(self, at: float, status: str) -> JobInfo:
         """Look, but no longer than the limits allow: the answer takes long if credentials are refused."""
-        left = min((left for _, left in self._limits_left(status)), default=None)
+        left = min((left for _, left in self._limits_left(status, is_sure=False)), default=None)
         now = asyncio.get_running_loop().time()
         while True:
             with move_on_after(None if left is None else max(left, at - now) + _GRACE):
                 return await self._watch.board.look(self._job_id, at=at)
-            self._check_deadlines(status)
+            self._check_deadlines(status, is_sure=False)
 
     async def _look_after_outage(self, error: RayClusterUnreachableError, status: str) -> JobInfo:
         wrong_server = self._watch.wrong_server
         while True:
             patience = self._outages.begin(error)
-            self._check_deadlines(status, error)
+            self._check_deadlines(status, error, is_sure=False)
             await wrong_server.check(error)
-            limits = (left for _, left in self._limits_left(status))
+            limits = (left for _, left in self._limits_left(status, is_sure=False))
             patience = min([patience, wrong_server.time_left(error), *limits])
             pause = min(self._watch.pace.backoff().next_pause(error.retry_after), patience)
             at = asyncio.get_running_loop().time() + pause
@@ -218,20 +228,34 @@ class JobWatcher:
         pace = min(self._options.poll_interval, eager)
         return max(0.0, min([pace, *(left for _, left in self._limits_left(status))]))
 
-    def _limits_left(self, status: str) -> Iterator[tuple[str, float]]:
-        """Yield the limits that apply in this status, with the seconds left of each."""
+    def _limits_left(self, status: str, *, is_sure: bool = True) -> Iterator[tuple[str, float]]:
+        """Yield the limits that apply in this status, with the seconds left of each.
+
+        :param is_sure: Whether the job has just been seen in this status. If not, it may run by now.
+        """
+        watched = time.monotonic() - self._began
+        for name, seconds in self._options.longest_watch.items():
+            yield name, seconds - watched
+        now = self._watch.api.clock.now()
+        if now is None:  # our own clock may be wrong, and the job would be stopped for that
+            return
         for name, deadline in self._options.deadlines.items():
-            if name != PENDING_TIMEOUT or status == PENDING:
-                yield name, deadline - time.time()
+            if name != PENDING_TIMEOUT or (status == PENDING and is_sure):
+                yield name, deadline - now
 
     def _check_deadlines(
-        self, status: str, outage: RayClusterUnreachableError | None = None
+        self,
+        status: str,
+        outage: RayClusterUnreachableError | None = None,
+        *,
+        is_sure: bool = True,
     ) -> None:
         """Raise if a limit has passed.
 
         :param status: The job's status or, in an ``outage``, its last known status, if any.
         """
-        passed = [name for name, left in self._limits_left(status) if left <= 0]
+        limits = self._limits_left(status, is_sure=is_sure)
+        passed = [name for name, left in limits if left <= 0]
         if not passed:
             return
         hint = f"Raise {passed[0]} if the job needs longer."

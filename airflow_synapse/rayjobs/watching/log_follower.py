@@ -331,17 +331,14 @@ class LogFollower:
         self._times_missing += 1
         if self._times_missing >= _MISSING_IS_NEWS_AFTER and not self._missing_is_told:
             self._missing_is_told = True
-            self._logger.warning(
-                "The log of Ray job %s can't be read: %s. Its status is still watched.",
-                info.job_id,
-                _reason(error),
-            )
+            self._tell_rest_is_left_out(info, error)
 
     def _tell_rest_is_left_out(self, info: JobInfo, error: AirflowSynapseError) -> None:
         self._logger.warning(
-            "The rest of the log of Ray job %s can't be read: %s. The job's final status still "
-            "counts.",
+            "The log of Ray job %s was read up to byte %d. The rest can't be read: %s. Its status "
+            "still counts.",
             info.job_id,
+            self._lines.received,
             _reason(error),
         )
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from pathlib import Path
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -29,6 +30,7 @@ from airflow_synapse.rayjobs.models import (
     ACTION_KEY,
     PARTS_KEY,
     SPEC_KEY,
+    SUBMITTED_KEY,
     JobInfo,
     JobSpec,
     RayCluster,
@@ -60,6 +62,7 @@ async def test_job_is_sent_with_its_fingerprint(stub: StubDashboard, api: JobsAp
             "who": "me",
             SPEC_KEY: spec.fingerprint,
             PARTS_KEY: json.dumps(spec.parts),
+            SUBMITTED_KEY: ANY,
         },
         "entrypoint_num_cpus": 2,
     }

@@ -405,6 +405,55 @@ async def test_deadline_that_has_passed_does_not_hide_an_end(
     assert info.status == "SUCCEEDED"
 
 
+@pytest.mark.parametrize("ahead", [1200.0, -1200.0])
+async def test_limit_is_counted_on_the_cluster_s_clock(
+    stub: StubDashboard, watch: ClusterWatch, ahead: float
+) -> None:
+    """A triggerer whose clock is 20 minutes off neither stops a job early nor lets it run on."""
+    stub.clock_ahead = ahead
+    now = time.time() + ahead
+    stub.add_job("j", runtime=0.2)
+
+    in_time = await a_watcher(watch, deadlines={"job_timeout": now + 600}).watch()
+    stub.add_job("j", runtime=NEVER)
+    with pytest.raises(RayJobTimeoutError, match="still RUNNING at the end of its job_timeout"):
+        await a_watcher(watch, deadlines={"job_timeout": now - 5}).watch()
+
+    assert in_time.status == "SUCCEEDED"
+
+
+async def test_limit_waits_for_a_cluster_that_has_not_told_its_time() -> None:
+    """Our own clock may be wrong, and the job would be stopped for that."""
+    nobody_listens = RayCluster("http://127.0.0.1:9")
+    options = {"deadlines": {"job_timeout": time.time() - 600}, "unreachable_timeout": 0.2}
+
+    async with shared_watch(nobody_listens, FAST, pace=FAST_PACE) as watch:
+        with pytest.raises(RayClusterUnreachableError):
+            await a_watcher(watch, **options).watch()
+
+
+async def test_pending_deadline_that_passes_in_an_outage_is_no_end(
+    stub: StubDashboard, watch: ClusterWatch
+) -> None:
+    """By then the job may run, so somebody has to look first."""
+    job = stub.add_job("j", pending=NEVER)
+    deadline = time.time() + 0.3
+    watching = asyncio.create_task(a_watcher(watch, deadlines={PENDING_TIMEOUT: deadline}).watch())
+    while stub.count(routes.GET_JOB) < 2:
+        await asyncio.sleep(0.01)
+    stub.inject(Answer(502), times=None)
+    job.run()
+    while time.time() < deadline + 0.1:
+        await asyncio.sleep(0.01)
+
+    stub.heal()
+    while stub.count(routes.LOGS) + stub.count(routes.AGENT_LOG) < 1:
+        await asyncio.sleep(0.01)
+    job.finish()
+
+    assert (await watching).status == "SUCCEEDED"
+
+
 async def test_cancelled_watch_leaves_nothing_behind(stub: StubDashboard) -> None:
     """Cancelling passes through at once and ends the log's reader and the cluster's watch, too."""
     stub.add_job("j", runtime=NEVER)
@@ -460,7 +509,7 @@ async def test_end_of_a_job_whose_log_drips_is_told(
         info = await a_watcher(other).watch()
 
     assert info.status == "SUCCEEDED"
-    assert "The rest of the log of Ray job j can't be read: it sent" in caplog.text
+    assert "The rest can't be read: it sent" in caplog.text
 
 
 async def _drip(request: web.Request) -> web.StreamResponse:

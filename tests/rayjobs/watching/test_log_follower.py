@@ -164,7 +164,7 @@ async def test_drain_leaves_out_what_alone_can_t_be_read(
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "log of Ray job j can't be read: it answered" in warnings[0]
+    assert "read up to byte 0. The rest can't be read: it answered" in warnings[0]
     assert str(status) in warnings[0]
     assert reader.lines == []
 
@@ -255,7 +255,7 @@ async def test_log_that_is_gone_is_a_warning(
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "The log of Ray job j can't be read" in warnings[0]
+    assert "The log of Ray job j was read up to byte 0. The rest can't be read" in warnings[0]
     assert reader.lines == []
 
 
