@@ -71,6 +71,14 @@ def fan_out(job, n):
     return told[0]
 
 
+def flood(job, n):
+    for i in range(n):
+        job.metrics({"loss": i})
+        job.progress(i + 1, n)
+        job.log(str(i))
+    job.artifact("large.bin", b"x" * 50_000_000)
+
+
 def silent(job):
     return job.storage_path
 
@@ -134,6 +142,20 @@ def test_tasks_and_actors_report_to_the_driver(executor: RayJobExecutor) -> None
         "last words",
     ]
     assert "airflow-synapse" not in executor.get_logs(job_id)
+
+
+def test_flood_of_reports_is_bounded(executor: RayJobExecutor) -> None:
+    """What was left out is said, and all that counts is there."""
+    job_id = executor.submit("actions:flood", {"n": 20_000})
+
+    executor.wait(job_id, timeout_seconds=120)
+
+    report = executor.get_report(job_id)
+    assert report.progress == {"": Progress(20_000, 20_000)}
+    assert report.metrics["loss"] == [(i, i) for i in range(20_000)]
+    assert len(report.messages) == 10_001
+    assert report.messages[-1].text == "From here on messages are left out, after 10000."
+    assert executor.get_artifact(job_id, "large.bin") == b"x" * 50_000_000
 
 
 def test_job_that_reports_nothing_has_an_empty_report(executor: RayJobExecutor) -> None:
