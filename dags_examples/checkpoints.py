@@ -27,7 +27,7 @@ with DAG(
         action_name="fit",
         action_params={"epochs": "{{ params.epochs }}", "dies_after": "{{ params.dies_after }}"},
         storage_path="{{ params.output_dir }}",
-        retries=1,
+        retries=2,
         retry_delay=timedelta(seconds=1),
         deferrable=True,
         poll_interval=2,
