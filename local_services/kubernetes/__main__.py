@@ -49,7 +49,6 @@ def _keep_up(rig: KubernetesRig) -> None:
         for name, service in rig.services.items():
             if not service.is_running:
                 _tell(f"{name} has ended and is started again")
-                service.kill()
                 rig.start_again(name)
 
 

@@ -72,14 +72,19 @@ def take_network() -> Network:
 
 
 def remove_network(bridge: str) -> None:
-    """Remove the bridge and all namespaces, names and shared memory of its pods."""
+    """Remove the bridge and all that its pods have."""
+    remove_pods(bridge)
+    _ip("link", "delete", bridge)
+
+
+def remove_pods(bridge: str) -> None:
+    """Remove the namespaces, the names and the shared memory of all pods on a bridge."""
     for name in _namespaces():
         if name.startswith(f"{bridge}-"):
             _ip("netns", "delete", name)
     for parent in (NAMES, SHARED_MEMORY):
         for leftover in parent.glob(f"{bridge}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
-    _ip("link", "delete", bridge)
 
 
 def _make_bridge(network: Network) -> bool:

@@ -84,11 +84,19 @@ class _Build:
         growing = kept.with_name(f"{kept.name}.growing")
         shutil.rmtree(growing, ignore_errors=True)
         growing.mkdir()
+        self._download()
         self._go("build", *self._flags, "-o", str(growing / "program"), self._package)
         if self._package != ".":
             module = Path(self._go("list", "-m", "-f", "{{.Dir}}", self._package).strip())
             _keep_crds(module / _CRDS, growing / "crds")
         growing.rename(kept)
+
+    def _download(self) -> None:
+        # The second time goes on where a lost connection ended the first.
+        try:
+            self._go("mod", "download")
+        except ServiceError:
+            self._go("mod", "download")
 
     def _go(self, *arguments: str) -> str:
         # Nobody at this machine should have to wait for a build.

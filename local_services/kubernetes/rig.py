@@ -93,11 +93,11 @@ class KubernetesRig:
 
     def restart_api_server(self) -> None:
         """Kill the API server and return when it answers again."""
-        self._services["kube-apiserver"].kill()
         self.start_again("kube-apiserver")
 
     def start_again(self, name: str) -> None:
-        """Start a program that has ended, and return when it is ready."""
+        """Start a program again, and return when it is ready. What is left of it is killed."""
+        self._services[name].kill()
         self._services[name].start()
         self._wait_for_health(name)
 

@@ -13,12 +13,14 @@ from local_services.kubernetes.certificates import Certificates
 from local_services.kubernetes.kubelet.log_server import serve_logs
 from local_services.kubernetes.kubelet.node import Node, keep_alive
 from local_services.kubernetes.kubelet.pods import Pods
-from local_services.kubernetes.network import Network
+from local_services.kubernetes.network import Network, remove_pods
 
 
 async def run(options: argparse.Namespace) -> None:
     """Be a node until a signal comes."""
     network = Network(options.network)
+    # Left by a kubelet that was killed, with all its containers.
+    remove_pods(network.bridge)
     certificates = Certificates(options.certificates)
     url = f"https://{network.gateway}:{options.api_port}"
     async with Api(url, token=certificates.token("kubelet"), ca=certificates.ca) as api:
