@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local_services.kubernetes.requirements import missing
-from local_services.kubernetes.rig import KubernetesRig
+from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
 from tests.kubernetes.long_watches import (
     Watched,
     follow_through_cuts,
     follow_with_short_tokens,
 )
 from tests.kubernetes.ray_clusters import NAMESPACE_PATH, USER, KubeRayCluster
-from tests.kubernetes.rights import VERBS, grant
+from tests.kubernetes.rights import VERBS, Connect, apply_role, documented_role, grant
 
 PLUGIN_ACTIONS = '''
 import time
@@ -68,7 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Call those that passed at the second try what they are."""
     for report in terminalreporter.stats.get("rerun", []):
-        terminalreporter.write_line(f"flaky: {report.nodeid} failed and was run once more")
+        terminalreporter.write_line(f"flaky: {report.nodeid} failed and was run once more:")
+        terminalreporter.write_line(report.longreprtext)
 
 
 BESIDE = {"log_of_minutes", "watches_with_short_tokens"}
@@ -152,3 +156,37 @@ def plugin(tmp_path: Path) -> Path:
     )
     (folder / "actions.py").write_text(PLUGIN_ACTIONS)
     return folder
+
+
+@pytest.fixture
+def account(rig: KubernetesRig) -> str:
+    """A new ServiceAccount without any right."""
+    name = f"account-{uuid.uuid4().hex[:8]}"
+    rig.api.create(f"{NAMESPACE_PATH}/serviceaccounts", {"metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture
+def connect(rig: KubernetesRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Let ``kubernetes_default`` lead to the rig, as a ServiceAccount."""
+
+    def connect(account: str) -> None:
+        config = yaml.safe_load(rig.kubeconfig.read_text())
+        config["users"][0]["user"]["token"] = rig.account_token(account)
+        path = tmp_path / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        connection = {
+            "conn_type": "kubernetes",
+            "extra": {"kube_config_path": str(path), "namespace": NAMESPACE},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+
+    return connect
+
+
+@pytest.fixture
+def connected(rig: KubernetesRig, account: str, connect: Connect) -> str:
+    """``kubernetes_default`` leads to the rig, with the rights of the documented Role."""
+    apply_role(rig, account, documented_role())
+    connect(account)
+    return account

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
 
 RBAC = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
 VERBS = ["get", "create", "update", "delete"]
 """What RBAC calls GET, POST, PUT and DELETE."""
+
+
+Connect = Callable[[str], None]
+"""Lets ``kubernetes_default`` lead to the rig, as this ServiceAccount."""
+
+_PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
+
+
+def documented_role() -> dict[str, Any]:
+    """Return the Role that the page tells people to make."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    documents = [document for block in blocks for document in yaml.safe_load_all(block)]
+    return next(doc for doc in documents if isinstance(doc, dict) and doc.get("kind") == "Role")
 
 
 def grant(rig: KubernetesRig, account: str, rights: Mapping[str, Sequence[str]]) -> None:

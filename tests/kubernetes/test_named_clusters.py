@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +21,13 @@ from airflow_synapse.exceptions import (
 from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.sensors.ray_cluster import RayClusterSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from local_services.kubernetes.rig import NAMESPACE, KubernetesRig
-from tests.kubernetes.ray_clusters import NAMESPACE_PATH, PODS, KubeRayCluster, wait_for
-from tests.kubernetes.rights import apply_role
+from tests.kubernetes.ray_clusters import PODS, KubeRayCluster, wait_for
+from tests.kubernetes.rights import Connect, apply_role, documented_role
 
 pytestmark = pytest.mark.timeout(600)
-
-PAGE = Path(__file__).parents[2] / "docs" / "kubernetes.md"
-
-Connect = Callable[[str], None]
-
-
-def documented_role() -> dict[str, Any]:
-    """Return the Role that the page tells people to make."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    documents = [doc for block in blocks for doc in yaml.safe_load_all(block)]
-    return next(doc for doc in documents if isinstance(doc, dict) and doc.get("kind") == "Role")
 
 
 def an_executor(cluster: KubeRayCluster, **options: Any) -> RayJobExecutor:
@@ -49,40 +36,6 @@ def an_executor(cluster: KubeRayCluster, **options: Any) -> RayJobExecutor:
 
 def a_job_id() -> str:
     return f"named-{uuid.uuid4().hex[:8]}"
-
-
-@pytest.fixture
-def account(rig: KubernetesRig) -> str:
-    """A new ServiceAccount without any right."""
-    name = f"account-{uuid.uuid4().hex[:8]}"
-    rig.api.create(f"{NAMESPACE_PATH}/serviceaccounts", {"metadata": {"name": name}})
-    return name
-
-
-@pytest.fixture
-def connect(rig: KubernetesRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Let ``kubernetes_default`` lead to the rig, as a ServiceAccount."""
-
-    def connect(account: str) -> None:
-        config = yaml.safe_load(rig.kubeconfig.read_text())
-        config["users"][0]["user"]["token"] = rig.account_token(account)
-        path = tmp_path / f"{account}.kubeconfig"
-        path.write_text(yaml.safe_dump(config))
-        connection = {
-            "conn_type": "kubernetes",
-            "extra": {"kube_config_path": str(path), "namespace": NAMESPACE},
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
-
-    return connect
-
-
-@pytest.fixture
-def connected(rig: KubernetesRig, account: str, connect: Connect) -> str:
-    """``kubernetes_default`` leads to the rig, with the rights of the documented Role."""
-    apply_role(rig, account, documented_role())
-    connect(account)
-    return account
 
 
 def test_documented_role_is_enough(connected: str, cluster: KubeRayCluster, plugin: Path) -> None:
@@ -95,6 +48,7 @@ def test_documented_role_is_enough(connected: str, cluster: KubeRayCluster, plug
     assert "the action ran" in list(executor.stream_logs(job_id))
     assert executor.get_result(job_id) == 1
     assert executor.delete(job_id)
+    assert RayClusterSensor(task_id="s", ray_cluster=f"{NAMESPACE}/{cluster.name}").poke({})
     assert [c.name.name for c in KubeRayHook().list_clusters()].count(cluster.name) == 1
 
 
