@@ -59,12 +59,15 @@ async def test_busy_and_impossible_jobs_until_ray_gives_up(small: Dashboard) -> 
         await reason_of(small, labelled, part="market"),
     ]
     ended = [small.wait(job_id, {"FAILED"}) for job_id in (busy, impossible, labelled)]
+    async with jobs_api(RayCluster(small.url)) as api:
+        in_hindsight = await WaitingRoom().reason_in_hindsight(api, impossible)
 
     assert [(reason.cause, reason.text) for reason in reasons] == [
         (Cause.BUSY, "asks for 0.5 CPU; about 0 of 1 are free"),
         (Cause.IMPOSSIBLE, "asks for 4 GPU; no node has any"),
         (Cause.IMPOSSIBLE, "asks for a node with market=spot; there is none"),
     ]
+    assert in_hindsight == reasons[1]
     assert {job["error_type"] for job in ended} == {"JOB_SUPERVISOR_ACTOR_START_TIMEOUT"}
     assert {job["driver_exit_code"] for job in ended} == {None}
     assert {job["driver_node_id"] for job in ended} == {None}
