@@ -22,10 +22,19 @@ from tests.support import stub_dashboard as routes
 from tests.support.faults import Answer, Delay
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
-from tests.triggers.watching import connect, messages
+from tests.triggers.watching import connect
 
 QUICK = CollectPace(interval=0.03, gone_after=0.2)
 TRAIN = a_task("train")
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Our own lines; Airflow has some to say about its configuration."""
+    return [one for one in caplog.records if one.name.startswith("airflow_synapse")]
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in ours(caplog)]
 
 
 class Counter(NoMetrics):
@@ -282,7 +291,7 @@ async def test_two_triggerers_do_no_harm(
         await until(lambda: job.status == "STOPPED")
         await some_looks(stub)
 
-    assert all(record.levelno == logging.INFO for record in caplog.records)
+    assert all(record.levelno == logging.INFO for record in ours(caplog))
 
 
 async def test_job_that_can_t_be_stopped_is_told_and_left_for_a_while(
