@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from argparse import Namespace
 from typing import Any
 
@@ -78,15 +77,4 @@ def executor_of(args: Namespace, **executor_options: Any) -> RayJobExecutor:
 
 def again(command: str, job_id: str, ref: ClusterRef) -> str:
     """Return a command about a job that users can paste into a terminal."""
-    default = ClusterRef()
-    if ref.ray_cluster is None:
-        words = {"--conn-id": ref.ray_conn_id if ref != default else ""}
-    else:
-        is_usual = ref.kubernetes_conn_id == default.kubernetes_conn_id
-        words = {
-            "--ray-cluster": ref.ray_cluster,
-            "--kubernetes-conn-id": "" if is_usual else ref.kubernetes_conn_id,
-            "--reach": "" if ref.reach == default.reach else shlex.quote(ref.reach),
-        }
-    options = "".join(f" {name} {value}" for name, value in words.items() if value)
-    return f"airflow ray {command} {job_id}{options}"
+    return f"airflow ray {command} {job_id}{ref.command_options()}"

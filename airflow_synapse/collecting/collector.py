@@ -31,7 +31,7 @@ def look_after(cluster_ref: ClusterRef, *, metrics: Metrics) -> None:
 
 
 class Collector:
-    """Has a lookout for each connection.
+    """Has a lookout for each cluster.
 
     :param deployment: The name of this Airflow.
     :param pace: How far apart the looks are.
@@ -46,8 +46,9 @@ class Collector:
         self._tasks: dict[ClusterRef, asyncio.Task[None]] = {}
 
     def look_after(self, cluster_ref: ClusterRef) -> None:
-        """Start to look at a cluster, unless that has begun before."""
-        if cluster_ref in self._tasks:
+        """Start to look at a cluster, unless that is going on already."""
+        begun = self._tasks.get(cluster_ref)
+        if begun is not None and not begun.done():
             return
         lookout = Lookout(
             cluster_ref,

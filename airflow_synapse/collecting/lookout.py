@@ -19,7 +19,7 @@ from airflow_synapse.collecting.orphans import (
     own_metadata,
 )
 from airflow_synapse.collecting.questions import Question, questions_about
-from airflow_synapse.exceptions import AirflowSynapseError
+from airflow_synapse.exceptions import AirflowSynapseError, RayClusterGoneError
 from airflow_synapse.handover.job_metadata import TaskInstanceRef
 from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.connection import RayConnection
@@ -53,7 +53,7 @@ _LOOKS_BEFORE_NEXT_TRY = 10
 
 
 class Lookout:
-    """Looks at the cluster of one connection.
+    """Looks at one cluster.
 
     :param cluster_ref: Where the cluster is.
     :param deployment: The name of this Airflow.
@@ -87,11 +87,14 @@ class Lookout:
         self._least_pause = 0.0
 
     async def keep_looking(self) -> None:
-        """Look until cancelled, whatever goes wrong."""
+        """Look until cancelled, whatever goes wrong, or until Kubernetes does not have the cluster any more."""
         await asyncio.sleep(self._pace.first)
         while True:
             try:
                 await self.look()
+            except RayClusterGoneError:
+                self._leave_seat()
+                return  # and its jobs with it
             except Exception as exc:  # noqa: BLE001  # jobs are orphaned in bad times: look again
                 self._leave_seat()
                 self._tell_failure(exc)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_synapse.hooks.cluster_ref import ClusterRef
+
 NO_NAME = (
     "This Airflow has no name, so it can't tell its jobs from those of other Airflows. Jobs that nobody wants "
     "any more are not stopped. Set [ray] deployment or [api] base_url in Airflow's configuration."
@@ -18,9 +20,9 @@ NOT_STOPPED_YET = f"{NOT_STOPPED} The stop will be tried again in about %g s."
 """The same, with the seconds as well."""
 
 
-def by_force(cluster_ref: object) -> str:
+def by_force(cluster_ref: ClusterRef) -> str:
     """Return the command that stops jobs of gone tasks however many they are."""
-    return f"airflow ray reap --force --conn-id {cluster_ref}"
+    return f"airflow ray reap --force{cluster_ref.command_options()}"
 
 
 def refusal(number: int, *, cluster: str, command: str) -> str:
@@ -37,8 +39,8 @@ def refusal(number: int, *, cluster: str, command: str) -> str:
     )
 
 
-NO_LOOK = "Jobs that nobody wants any more could not be looked for with connection %s: %s"
-"""With the connection and the error."""
+NO_LOOK = "Jobs that nobody wants any more could not be looked for on %s: %s"
+"""With the cluster and the error."""
 
-LOOK_AGAIN = "Jobs that nobody wants any more are looked for with connection %s again."
-"""With the connection."""
+LOOK_AGAIN = "Jobs that nobody wants any more are looked for on %s again."
+"""With the cluster."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -92,6 +93,20 @@ class ClusterRef:
             "kubernetes_conn_id": self.kubernetes_conn_id,
             "reach": self.reach,
         }
+
+    def command_options(self) -> str:
+        """Return the options that say this to a command of ``airflow ray``, each after a space."""
+        default = ClusterRef()
+        if self.ray_cluster is None:
+            words = {"--conn-id": self.ray_conn_id if self != default else ""}
+        else:
+            is_usual = self.kubernetes_conn_id == default.kubernetes_conn_id
+            words = {
+                "--ray-cluster": self.ray_cluster,
+                "--kubernetes-conn-id": "" if is_usual else self.kubernetes_conn_id,
+                "--reach": "" if self.reach == default.reach else shlex.quote(self.reach),
+            }
+        return "".join(f" {name} {value}" for name, value in words.items() if value)
 
     def how_to_stop(self, job_id: str) -> str:
         """Return the command with which a person stops a job there."""

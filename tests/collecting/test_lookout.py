@@ -15,7 +15,9 @@ from airflow.sdk.execution_time import cache  # noqa: F401  # as a triggerer has
 from airflow_synapse.collecting import lookout
 from airflow_synapse.collecting.lookout import Lookout, Seats
 from airflow_synapse.collecting.orphans import CollectPace
+from airflow_synapse.exceptions import RayClusterGoneError
 from airflow_synapse.hooks.cluster_ref import ClusterRef
+from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.reporting import ORPHANS_STOPPED, NoMetrics
 from tests.collecting.airflow_states import HERE, Airflow, a_task, add_job, until
 from tests.support import stub_dashboard as routes
@@ -53,7 +55,7 @@ async def stub(
 ) -> AsyncIterator[StubDashboard]:
     caplog.set_level(logging.INFO)
     async with StubDashboard() as stub:
-        connect(monkeypatch, stub.url, extra={"request_timeout": 2})
+        connect(monkeypatch, stub.url)
         yield stub
 
 
@@ -212,8 +214,8 @@ async def test_cluster_that_is_away_is_told_once(
         await until(lambda: job.status == "STOPPED")
 
     told = messages(caplog)
-    assert sum("could not be looked for with connection ray_default" in line for line in told) == 1
-    assert sum("are looked for with connection ray_default again" in line for line in told) == 1
+    assert sum("could not be looked for on ray_default" in line for line in told) == 1
+    assert sum("are looked for on ray_default again" in line for line in told) == 1
 
 
 async def test_outage_between_two_looks_does_not_count(
@@ -302,7 +304,7 @@ async def test_job_that_can_t_be_stopped_is_told_and_left_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray can't stop a PENDING job. Its stop is not asked for at each look, and others are stopped."""
-    connect(monkeypatch, stub.url, extra={"request_timeout": 0.5})
+    connect(monkeypatch, stub.url, extra={"request_timeout": 2})
     monkeypatch.setattr(lookout, "_LOOKS_BEFORE_NEXT_TRY", 10_000)
     add_job(stub, "stuck", a_task("stuck"), pending=NEVER, stop_delay=NEVER)
     airflow.states = {a_task("stuck"): "failed", TRAIN: "failed"}
@@ -335,7 +337,7 @@ async def test_many_gone_tasks_at_once_are_left_and_told(
 
     (error,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert "does not have the tasks of 12 jobs" in error.getMessage()
-    assert "`airflow ray reap --force --conn-id ray_default`" in error.getMessage()
+    assert "`airflow ray reap --force`" in error.getMessage()
     assert over.status == "STOPPED"
     assert all(stub.jobs[f"job-{index}"].status == "RUNNING" for index in range(12))
 
@@ -365,3 +367,26 @@ async def test_clock_that_jumps_stops_nothing(
         await some_looks(stub, 5)
 
     assert job.status == "RUNNING"
+
+
+async def test_cluster_that_kubernetes_no_longer_has_is_left(
+    monkeypatch: pytest.MonkeyPatch, airflow: Airflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clusters that live as long as a DAG run would otherwise be asked for until the triggerer ends."""
+
+    async def resolve(ref: ClusterRef) -> RayConnection:
+        raise RayClusterGoneError(cluster=str(ref), reason="Kubernetes knows no such RayCluster")
+
+    monkeypatch.setattr(ClusterRef, "aresolve", resolve)
+    lookout = Lookout(
+        ClusterRef(ray_cluster="ml/a"),
+        deployment=HERE,
+        pace=QUICK,
+        ask=airflow.ask,
+        seats={},
+        metrics=NoMetrics(),
+    )
+
+    await lookout.keep_looking()
+
+    assert messages(caplog) == []

@@ -58,9 +58,15 @@ def stub(stub_dashboard: StubDashboard, monkeypatch: pytest.MonkeyPatch) -> Stub
     return stub_dashboard
 
 
-def sweep(stub: StubDashboard, airflow: Airflow, *, spares_many: bool = True) -> Sweep:
+def sweep(
+    stub: StubDashboard,
+    airflow: Airflow,
+    *,
+    spares_many: bool = True,
+    request_timeout: float = 30.0,
+) -> Sweep:
     return Sweep(
-        RayJobExecutor(stub.url, request_timeout=1.0),
+        RayJobExecutor(stub.url, request_timeout=request_timeout),
         airflow.ask_at_once,
         deployment=HERE,
         pace=PACE,
@@ -168,7 +174,7 @@ def test_job_that_can_t_be_stopped_is_told(
     add_job(stub, "j", TRAIN)
     airflow.states = {TRAIN: "failed", a_task("stuck"): "failed"}
 
-    swept = sweep(stub, airflow).run(lambda _: None)
+    swept = sweep(stub, airflow, request_timeout=2.0).run(lambda _: None)
 
     assert ids(swept.stopped) == ["j"]
     ((stuck, error),) = swept.not_stopped

@@ -220,7 +220,7 @@ def test_reaper_leaves_many_gone_tasks_alone(
 
     assert reap() == 0
     (error,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    assert "airflow ray reap --force --conn-id ray_default" in error.getMessage()
+    assert "airflow ray reap --force" in error.getMessage()
 
 
 def test_reaper_of_a_nameless_airflow_only_warns(

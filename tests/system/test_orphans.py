@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +18,14 @@ from tests.system.test_kills import TASK, Counting, eventually
 
 pytestmark = pytest.mark.timeout(420)
 
-NAMES = ("reaped by the command", "reaped by the operator", "marked", "deleted", "wanted")
+PLACES = {
+    "reaped by the command": "triggerer",
+    "reaped by the operator": "triggerer",
+    "marked": "worker",
+    "deleted": "triggerer",
+    "wanted": "triggerer",
+}
+"""Where each run's task waits for its job."""
 
 Runs = dict[str, Counting]
 
@@ -28,16 +37,22 @@ def runs(
     proxy: FaultProxy,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Runs]:
-    """Runs of a task that waits in a triggerer, which has been stopped meanwhile."""
+    """Runs of a task. The triggerer has been stopped meanwhile, and the only worker's process killed."""
     proxy.heal()
     until = tmp_path_factory.mktemp("orphans") / "until"
-    runs = {name: Counting(airflow, executor, "triggerer", until) for name in NAMES}
-    for run in runs.values():
-        airflow.api.wait_task(run.dag_id, run.run_id, TASK, ["deferred"])
+    runs = {name: Counting(airflow, executor, place, until) for name, place in PLACES.items()}
+    for name, run in runs.items():
+        waiting = "deferred" if PLACES[name] == "triggerer" else "running"
+        airflow.api.wait_task(run.dag_id, run.run_id, TASK, [waiting])
         eventually(lambda run=run: list(run.jobs.values()) == ["RUNNING"])
     airflow.triggerer.stop(grace=30)
+    marked = runs["marked"]
+    airflow.api.pause(marked.dag_id)  # no next try takes over the job of the one that is killed
+    os.kill(airflow.api.task_instance(marked.dag_id, marked.run_id, TASK)["pid"], signal.SIGKILL)
+    airflow.api.wait_task(marked.dag_id, marked.run_id, TASK, ["up_for_retry"])
     yield runs
     until.touch()
+    airflow.api.unpause(marked.dag_id)
     if not airflow.triggerer.is_running:
         airflow.triggerer.start()
 
@@ -80,7 +95,7 @@ def test_operator_stops(airflow: AirflowDeployment, runs: Runs) -> None:
 def test_triggerer_stops_what_was_orphaned_while_it_was_away(
     airflow: AirflowDeployment, runs: Runs, proxy: FaultProxy, statsd: StatsdListener
 ) -> None:
-    """A marked task's job and that of a deleted run; its own log says so, and a metric."""
+    """The job of a task that was marked while up for retry, and that of a deleted run. Its log says so."""
     marked, deleted, wanted = (runs[name] for name in ("marked", "deleted", "wanted"))
     statsd.figures.clear()
     airflow.api.mark(marked.dag_id, marked.run_id, TASK, "failed")
