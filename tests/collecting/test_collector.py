@@ -114,6 +114,24 @@ async def test_second_trigger_starts_no_second_lookout(
     assert names.count("Lookout.keep_looking") == 1
 
 
+async def test_cluster_that_is_back_is_looked_at_again(
+    stub: StubDashboard, comms: Supervisor
+) -> None:
+    """If a lookout has ended, the next trigger on its cluster starts another."""
+
+    def lookouts() -> set[Any]:
+        return {task for task in asyncio.all_tasks() if "keep_looking" in str(task)}
+
+    await events_of(RayJobTrigger("watched"))
+    (first,) = lookouts()
+    first.cancel()
+    await asyncio.wait({first})
+
+    await events_of(RayJobTrigger("watched"))
+
+    assert len(lookouts()) == 1
+
+
 async def test_airflow_without_a_name_collects_nothing_and_says_so_once(
     stub: StubDashboard,
     comms: Supervisor,
