@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import task
+from airflow.sdk import DAG, task
 
 from airflow_synapse.decorators.ray import ray_task
 from airflow_synapse.exceptions import ActionParamsError, FunctionSourceError, PluginManifestError
@@ -258,3 +258,18 @@ def test_default_of_job_is_no_reason_to_shift_arguments(
 
     call, _ = sent(stub)
     assert call["params"] == {"job": "mine"}
+
+
+def test_mapped_task_gets_its_job_too(stub: StubDashboard, ti: TaskInstance) -> None:
+    """The DAG maps over the other arguments only."""
+
+    @ray_task(wait_for_completion=False)
+    def work(job: Any, n: int, m: int) -> None: ...
+
+    with DAG("dag", schedule=None):
+        mapped = work.partial(m=1).expand(n=[2, 3]).operator
+
+    execute(mapped.unmap({"op_kwargs": {"n": 2, "m": 1}}), ti)
+
+    call, _ = sent(stub)
+    assert call["params"] == {"m": 1, "n": 2}
