@@ -51,8 +51,7 @@ async def read_result(
     """Return the ``{"result": …}`` that the job's action left.
 
     The node of the job's driver may be gone, so a job that did not run on the head leaves a copy: in its
-    metadata if it is small, otherwise on the head. This may take any time, as long as some bytes come per
-    ``request_timeout``.
+    metadata if it is small, otherwise on the head. This may take any time, as long as the bytes keep coming.
 
     :param max_bytes: If the file is larger, return None. The default is :data:`MAX_RESULT`.
     :param on_progress: Called when some bytes have come.
@@ -89,9 +88,7 @@ class _Reading:
     async def from_any_node(self) -> dict[str, Any] | None:
         """Read the copy on the head, if there is one, or else the file on the node of the job's driver."""
         head = self.info.metadata.get(COPIES_KEY)
-        if (
-            head is not None
-        ):  # it stays, while the other node may hang for a while before it counts as dead
+        if head is not None:  # the head comes first: a dead node may hang until it counts as dead
             with suppress(RayLogNotFoundError, RayClusterUnreachableError):
                 return await self._from_node(replace(self.info, driver_node_id=head))
         return await self._from_node(self.info)
