@@ -49,6 +49,10 @@ class AbsentError(Exception):
     """Ray answered that it does not have the package."""
 
 
+class CertificateRefusedError(RayAddressError):
+    """One side does not trust the other's certificate. It may have been renewed on one side only so far."""
+
+
 class AgentUnusableError(Exception):
     """The agent on a job's node can't be used from here. The dashboard serves its files instead."""
 

@@ -20,7 +20,12 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.rayjobs.client import bodies
 from airflow_synapse.rayjobs.client.addresses import parse_address
-from airflow_synapse.rayjobs.client.answers import ClusterClock, Question, error_of_answer
+from airflow_synapse.rayjobs.client.answers import (
+    CertificateRefusedError,
+    ClusterClock,
+    Question,
+    error_of_answer,
+)
 from airflow_synapse.rayjobs.client.budget import (
     Kind,
     Lane,
@@ -134,16 +139,21 @@ class Session:
         while True:
             access = await self.credentials.access()
             sent = self._send(question, url, access, lane, kind, timeout=timeout, **kwargs)
-            async with sent as response:
-                error = await self._refusal(response, question)
-                if is_extra or not isinstance(error, RayAuthenticationError):
-                    if not is_extra:
-                        self.credentials.note_acceptance()
-                    if error is not None:
-                        raise error
-                    yield response
-                    return
-            await refusals.wait_out(error, access)
+            refusal: RayAuthenticationError | CertificateRefusedError
+            try:
+                async with sent as response:
+                    error = await self._refusal(response, question)
+                    if is_extra or not isinstance(error, RayAuthenticationError):
+                        if not is_extra:
+                            self.credentials.note_acceptance()
+                        if error is not None:
+                            raise error
+                        yield response
+                        return
+                    refusal = error
+            except CertificateRefusedError as exc:
+                refusal = exc
+            await refusals.wait_out(refusal, access)
 
     def _patience(self, lane: Lane, kind: Kind, timeout: aiohttp.ClientTimeout) -> float:
         """Return for how many seconds a request may be refused. A call ends within its time in any case."""
@@ -190,9 +200,9 @@ class Session:
         except REQUEST_ERRORS as exc:
             failure = classify_error(exc)
             if not failure.is_retryable:
-                raise RayAddressError(
-                    address=self._base, reason=failure.reason, hint=failure.hint
-                ) from exc
+                is_tls = isinstance(exc, aiohttp.ClientSSLError)
+                kind_of = CertificateRefusedError if is_tls else RayAddressError
+                raise kind_of(address=self._base, reason=failure.reason, hint=failure.hint) from exc
             raise self.unreachable(failure.reason + self._guess(exc), question.job_id) from exc
 
     async def get_json(

@@ -214,3 +214,27 @@ def test_renewed_certificates_are_read_again(
         own.write_text("half wr")
         time.sleep(FAST_PACE.credentials.file_check)
         assert executor.get_status("j") == "RUNNING"
+
+
+def test_certificate_that_the_server_renews_first_is_waited_for(
+    certificate: Path, tmp_path: Path
+) -> None:
+    """A server that shows a new certificate before the new CA bundle is here is no wrong address."""
+    bundle, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+    bundle.write_bytes(certificate.read_bytes())
+    other.write_bytes(new_certificate())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    late = threading.Timer(0.1, bundle.write_bytes, [other.read_bytes()])
+    with serving(context) as url:
+        executor = RayJobExecutor(url, verify=str(bundle))
+        executor.pace = FAST_PACE
+        with executor:
+            executor.get_status("j")
+            context.load_cert_chain(other)
+
+            late.start()
+            status = executor.get_status("j")
+    late.join()
+
+    assert status == "RUNNING"

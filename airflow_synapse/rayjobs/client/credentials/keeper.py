@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
+    RayAddressError,
     RayAuthenticationError,
     RayClusterUnreachableError,
 )
+from airflow_synapse.rayjobs.client.answers import CertificateRefusedError
 from airflow_synapse.rayjobs.client.credentials.access import Access, files_of, load_access
 from airflow_synapse.rayjobs.client.credentials.files import WatchedFiles
 from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
@@ -211,26 +213,36 @@ class Refusals:
         self._patience_if_others = patience_if_others
         self._first: float | None = None
 
-    async def wait_out(self, error: RayAuthenticationError, refused: Access) -> None:
+    async def wait_out(
+        self, error: RayAuthenticationError | CertificateRefusedError, refused: Access
+    ) -> None:
         """Return when the call should be tried again, with other credentials if there are any.
+
+        A certificate that was never good is not waited for: that is a mistake, and no renewal.
 
         :param refused: What was sent.
         :raises RayAuthenticationError: the error, if it was refused for too long.
+        :raises RayAddressError: the same, if it is about a certificate.
         """
         credentials, is_first = self._credentials, self._first is None
-        left = self._left(credentials.account.note_refusal(error.http_status))
-        if credentials.is_newer_than(refused) and (is_first or left > 0):
+        is_mistake = isinstance(error, RayAddressError) and not credentials.account.accepted_at
+        left = self._left(credentials.account.note_refusal(error))
+        if credentials.is_newer_than(refused) and (is_first or left > 0) and not is_mistake:
             return
         pause = credentials.pause
         may_go_on = left > 0 or (is_first and pause <= 0)
-        if not (credentials.may_become_good and may_go_on):
+        if is_mistake or not (credentials.may_become_good and may_go_on):
             raise self._final(error)
         if pause > 0:
-            credentials.account.tell(error.http_status, credentials.trouble)
+            credentials.account.tell(error, credentials.trouble)
             await asyncio.sleep(min(pause, left))
         await credentials.read_again(refused)
 
-    def _final(self, error: RayAuthenticationError) -> RayAuthenticationError:
+    def _final(
+        self, error: RayAuthenticationError | CertificateRefusedError
+    ) -> RayAuthenticationError | RayAddressError:
+        if isinstance(error, RayAddressError):
+            return RayAddressError(address=error.address, reason=error.reason, hint=error.hint)
         return RayAuthenticationError(
             cluster=error.cluster,
             http_status=error.http_status,

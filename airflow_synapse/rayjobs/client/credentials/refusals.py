@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from airflow_synapse.exceptions import RayAuthenticationError
+from airflow_synapse.rayjobs.client.answers import CertificateRefusedError
 from airflow_synapse.rayjobs.reporting import Logger
+
+Refusal = RayAuthenticationError | CertificateRefusedError
 
 
 class RefusalListener(Protocol):
     """Somebody who wants to know that a cluster refuses us."""
 
-    def refused(self, cluster: str, status: int, trouble: str) -> None:
+    def refused(self, cluster: str, why: str, trouble: str) -> None:
         """Hear that a cluster refuses our credentials, and will be asked again.
 
+        :param why: The HTTP status, or what is wrong with a certificate.
         :param trouble: Why they could not be read again, as a clause, if so.
         """
 
@@ -35,13 +39,13 @@ class RefusalLog:
         self._logger = logger
         self._patience = patience
 
-    def refused(self, cluster: str, status: int, trouble: str) -> None:
+    def refused(self, cluster: str, why: str, trouble: str) -> None:
         """Log it as a warning."""
         self._logger.warning(
-            "The Ray cluster at %s refuses our credentials (%d). Reading them again for up to %g s%s. Jobs "
+            "The Ray cluster at %s refuses our credentials (%s). Reading them again for up to %g s%s. Jobs "
             "that run there are not affected.",
             cluster,
-            status,
+            why,
             self._patience,
             f", which fails at the moment: {trouble}" if trouble else "",
         )
@@ -61,7 +65,7 @@ class RefusalAccount:
         self._cluster = cluster
         self._listeners: set[RefusalListener] = set()
         self._is_told = False
-        self._status = 0
+        self._last: Refusal | None = None
         self.since: float | None = None
         self.accepted_at: float | None = None
 
@@ -83,26 +87,33 @@ class RefusalAccount:
             for listener in tuple(self._listeners):
                 listener.accepted(self.accepted_at - since)
 
-    def note_refusal(self, status: int) -> float:
+    def note_refusal(self, error: Refusal) -> float:
         """Note that a request was refused, and return since when all have been."""
-        self._status = status
+        self._last = error
         if self.since is None:
             self.since = time.monotonic()
         return self.since
 
     def error(self) -> RayAuthenticationError | None:
         """Return the error for a call that can't wait any longer, if the last request was refused."""
-        if self.since is None:
+        error = self._last
+        if self.since is None or not isinstance(error, RayAuthenticationError):
             return None
         return RayAuthenticationError(
-            cluster=self._cluster,
-            http_status=self._status,
+            cluster=error.cluster,
+            http_status=error.http_status,
             tried_for=time.monotonic() - self.since,
+            told=error.told,
+            hint=error.hint,
         )
 
-    def tell(self, status: int, trouble: str) -> None:
+    def tell(self, error: Refusal, trouble: str) -> None:
         """Say that refusals go on, if that is news."""
-        if not self._is_told:
-            self._is_told = True
-            for listener in tuple(self._listeners):
-                listener.refused(self._cluster, status, trouble)
+        if self._is_told:
+            return
+        self._is_told = True
+        why = error.reason
+        if isinstance(error, RayAuthenticationError):
+            why = str(error.http_status)
+        for listener in tuple(self._listeners):
+            listener.refused(self._cluster, why, trouble)
