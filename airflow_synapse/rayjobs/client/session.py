@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from anyio import CancelScope
 from yarl import URL
 
 from airflow_synapse.exceptions import (
@@ -37,6 +36,7 @@ from airflow_synapse.rayjobs.client.credentials.access import Access
 from airflow_synapse.rayjobs.client.credentials.keeper import Credentials
 from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
+from airflow_synapse.rayjobs.closing import close_for_sure
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
 
@@ -97,9 +97,7 @@ class Session:
         self.credentials.close()
         sessions = [self._dashboard, self._agents]
         self._dashboard = self._agents = None
-        with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
-            for session in filter(None, sessions):
-                await session.close()
+        await close_for_sure(_close_all([session for session in sessions if session is not None]))
 
     @asynccontextmanager
     async def request(
@@ -334,3 +332,8 @@ class Session:
             return None
         text = await bodies.read_beginning(response, most=_LONGEST_REFUSAL)
         return self._understand(question, response.status, response.headers, text)
+
+
+async def _close_all(sessions: list[aiohttp.ClientSession]) -> None:
+    for session in sessions:
+        await session.close()

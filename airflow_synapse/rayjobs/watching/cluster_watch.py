@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from weakref import WeakKeyDictionary
 
-from anyio import CancelScope
-
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
+from airflow_synapse.rayjobs.closing import close_for_sure
 from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.patience import WrongServer
@@ -142,5 +141,4 @@ async def shared_watch(
         watch.users -= 1
         if not watch.users:
             del watches[key]
-            with CancelScope(shield=True):  # in a cancelled scope, anyio cancels each await
-                await watch.close()
+            await close_for_sure(watch.close())
