@@ -13,7 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_synapse.exceptions import JobIdConflictError
+from airflow_synapse.exceptions import (
+    JobIdConflictError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.handover.job_metadata import DEPLOYMENT_KEY, task_metadata
 from airflow_synapse.handover.xcom_keys import JOB_ID_KEY
 from airflow_synapse.rayjobs.models import OWNER_KEY, PENDING, RUNNING, SUCCEEDED, JobInfo, JobSpec
@@ -153,6 +157,20 @@ class Expectation:
 
     spec: JobSpec
     has_result: Callable[[JobInfo], bool] = lambda _: True
+
+
+def before_anything_was_sent(
+    find: Callable[[str], JobInfo | None],
+) -> Callable[[str], JobInfo | None]:
+    """Return the same look-up for a task that never ran before: its errors name no job that may still run."""
+
+    def find_quietly(job_id: str) -> JobInfo | None:
+        try:
+            return find(job_id)
+        except (RayClusterUnreachableError, RayAuthenticationError) as exc:
+            raise exc.about(None) from exc
+
+    return find_quietly
 
 
 def choose_attempt(

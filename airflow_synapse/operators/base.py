@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -40,6 +40,7 @@ from airflow_synapse.operators.attempts import (
     MAYBE_FOREIGN,
     Attempt,
     Expectation,
+    before_anything_was_sent,
     choose_attempt,
     task_try,
 )
@@ -251,9 +252,12 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
             choose_attempt, this_try, cluster=cluster, given=given, takes_over=self.reattach
         )
         self._look_up = look_up
+        find: Callable[[str], JobInfo | None] = executor.find_info
+        if context["ti"].try_number == 1:
+            find = before_anything_was_sent(find)
         with executor:
             attempt = look_up(
-                executor.find_info,
+                find,
                 expected=Expectation(prepared.spec, lambda job: self._has_result(executor, job)),
             )
             if attempt.notice:

@@ -28,6 +28,7 @@ from airflow_synapse.version_compat import AirflowFailException, AirflowSkipExce
 from tests.operators.running import a_command, deferred, messages, run, runtime_env_of
 from tests.operators.task_instance import TaskInstance
 from tests.support import stub_dashboard as routes
+from tests.support.faults import Answer, Fault, Reset
 from tests.support.stub_dashboard import StubDashboard
 from tests.support.stub_jobs import NEVER
 
@@ -334,3 +335,16 @@ def test_job_is_told_which_task_submitted_it(stub: StubDashboard, ti: TaskInstan
         "AIRFLOW_CTX_TRY_NUMBER": "1",
         "AIRFLOW_CTX_DAG_OWNER": "me",
     }
+
+
+@pytest.mark.parametrize("fault", [Reset(), Answer(403)])
+def test_first_try_that_reaches_no_cluster_names_no_job(
+    stub: StubDashboard, ti: TaskInstance, fault: Fault
+) -> None:
+    """Nothing was sent, so nothing may still be running."""
+    stub.inject(fault, times=None)
+
+    with pytest.raises(AirflowSynapseError) as told:
+        run(a_command(unreachable_timeout=0), ti)
+
+    assert "still be running" not in str(told.value)

@@ -54,7 +54,7 @@ async def stop_and_tell(
     by_hand = f"stop it with `{api.cluster.how_to_stop(job_id)}`"
     notice = asyncio.get_running_loop().call_later(
         notice_after,
-        logger.error,
+        logger.warning,  # no error: a job that handles SIGTERM takes some seconds
         "Ray job %s on %s has not stopped yet. If no later line says that it has ended, %s.",
         job_id,
         cluster,
