@@ -32,11 +32,11 @@ from airflow_synapse.rayjobs.client.budget import (
     Turn,
     shared_budget,
 )
+from airflow_synapse.rayjobs.client.closing import close_for_sure
 from airflow_synapse.rayjobs.client.credentials.access import Access
 from airflow_synapse.rayjobs.client.credentials.keeper import Credentials
 from airflow_synapse.rayjobs.client.credentials.pace import CredentialPace
 from airflow_synapse.rayjobs.client.request_errors import REQUEST_ERRORS, classify_error
-from airflow_synapse.rayjobs.closing import close_for_sure
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.reporting import REQUESTS, Metrics
 

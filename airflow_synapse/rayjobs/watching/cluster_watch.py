@@ -10,8 +10,8 @@ from http import HTTPStatus
 from weakref import WeakKeyDictionary
 
 from airflow_synapse.rayjobs.client.budget import REQUESTS_PER_SECOND, Lane
+from airflow_synapse.rayjobs.client.closing import close_for_sure
 from airflow_synapse.rayjobs.client.jobs_api import JobsApi, jobs_api
-from airflow_synapse.rayjobs.closing import close_for_sure
 from airflow_synapse.rayjobs.logs.places import LogPlaces
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.patience import WrongServer

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from anyio import CancelScope
 
-from airflow_synapse.rayjobs.closing import close_for_sure
+from airflow_synapse.rayjobs.client.closing import close_for_sure
 from airflow_synapse.rayjobs.models import RayCluster
 from airflow_synapse.rayjobs.watching.cluster_watch import shared_watch
 from airflow_synapse.rayjobs.watching.job_watcher import JobWatcher, WatchOptions
