@@ -75,7 +75,8 @@ class RayJobArguments(HiddenTemplates, ClusterArguments):
     :param stream_logs: Whether to show the job's log in the task's log.
     :param log_lines_per_second: How many lines of the job's log to show per second on average, 0 for all.
         The default is ``[ray] log_lines_per_second``.
-    :param stop_on_kill: Whether to stop the job when the task is killed, cleared or marked.
+    :param stop_on_kill: Whether to stop the job when a user clears, marks or deletes the task, and when its
+        process is told to end and no try is left that could take the job over.
     :param reattach: Whether a new try may take over the job of an earlier try.
     :param retry_user_errors: Whether Airflow's ``retries`` applies to all failures. If not, the task fails
         without a retry if the job's own code, runtime_env or params failed, and only failures of the
