@@ -39,19 +39,21 @@ def manifest(
     workers: int = 0,
     head: Mapping[str, Any] | None = None,
     is_autoscaled: bool = False,
+    grace: int = 3,
     **more: Any,
 ) -> dict[str, Any]:
     """Return a RayCluster that is as small as can be.
 
     :param head: Further fields of the head's container.
     :param is_autoscaled: Whether the head takes no job with CPUs, and a worker is made for each that needs one.
+    :param grace: Seconds that its pods get to end.
     :param more: Further fields of the spec.
     """
     ray = {"num-cpus": "2", "object-store-memory": "100000000"}
     spec: dict[str, Any] = {
         "headGroupSpec": {
             "rayStartParams": ray | ({"num-cpus": "0"} if is_autoscaled else {}),
-            "template": _pod("ray-head", image, head or {}),
+            "template": _pod("ray-head", image, grace, head or {}),
         },
         **more,
     }
@@ -64,7 +66,7 @@ def manifest(
             "minReplicas": workers,
             "maxReplicas": workers + is_autoscaled,
             "rayStartParams": ray,
-            "template": _pod("ray-worker", image, {}),
+            "template": _pod("ray-worker", image, grace, {}),
         }
         spec["workerGroupSpecs"] = [group]
     return {
@@ -75,11 +77,11 @@ def manifest(
     }
 
 
-def _pod(container: str, image: str, more: Mapping[str, Any]) -> dict[str, Any]:
+def _pod(container: str, image: str, grace: int, more: Mapping[str, Any]) -> dict[str, Any]:
     limits = {"cpu": "1", "memory": "2Gi"}
     return {
         "spec": {
-            "terminationGracePeriodSeconds": 3,
+            "terminationGracePeriodSeconds": grace,
             "containers": [
                 {
                     "name": container,

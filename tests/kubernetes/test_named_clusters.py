@@ -30,8 +30,14 @@ from tests.kubernetes.rights import Connect, apply_role, documented_role
 pytestmark = pytest.mark.timeout(600)
 
 
-def an_executor(cluster: KubeRayCluster, **options: Any) -> RayJobExecutor:
-    return RayJobHook(ray_cluster=f"{NAMESPACE}/{cluster.name}", **options).get_conn()
+def an_executor(cluster: KubeRayCluster) -> RayJobExecutor:
+    return RayJobHook(ray_cluster=f"{NAMESPACE}/{cluster.name}").get_conn()
+
+
+def a_patient_executor(cluster: KubeRayCluster, **options: Any) -> RayJobExecutor:
+    """On a busy machine a head that was ready may be away again for a while."""
+    found = an_executor(cluster).cluster
+    return RayJobExecutor.of_cluster(found, unreachable_timeout=180.0, **options)
 
 
 def a_job_id() -> str:
@@ -104,8 +110,9 @@ async def test_cluster_that_is_deleted_while_its_job_is_watched(
     connected: str, own_cluster: KubeRayCluster
 ) -> None:
     """The trigger's event says that the cluster is gone, not only the job."""
-    await asyncio.to_thread(lambda: own_cluster.create().wait_until_ready())
-    executor = await asyncio.to_thread(an_executor, own_cluster)
+    # With any grace, Ray may still tell that the job died with its node.
+    await asyncio.to_thread(lambda: own_cluster.create(grace=0).wait_until_ready())
+    executor = await asyncio.to_thread(a_patient_executor, own_cluster)
     job_id = await asyncio.to_thread(executor.submit_entrypoint, "sleep 600", job_id=a_job_id())
     trigger = RayJobTrigger(
         job_id, ray_cluster=f"{NAMESPACE}/{own_cluster.name}", stop_on_kill=False
@@ -128,7 +135,7 @@ def test_cluster_of_the_same_name_is_another_one(
 ) -> None:
     """A cluster that was deleted and made again under its name does not have the job, and nobody waits."""
     own_cluster.create().wait_until_ready()
-    executor = an_executor(own_cluster)
+    executor = a_patient_executor(own_cluster)
     job_id = executor.submit_entrypoint("sleep 600", job_id=a_job_id())
     own_cluster.delete()
 
@@ -146,7 +153,7 @@ def test_cluster_that_asks_for_ray_s_own_token(
 ) -> None:
     """Ray's token is read from the Secret that KubeRay makes; Kubernetes' token opens nothing there."""
     own_cluster.create(authOptions={"mode": "token"}, rayVersion="2.60.0").wait_until_ready()
-    executor = RayJobExecutor.of_cluster(an_executor(own_cluster).cluster, working_dir=plugin)
+    executor = a_patient_executor(own_cluster, working_dir=plugin)
 
     with pytest.raises(RayAuthenticationError):
         own_cluster.executor().list_jobs()
