@@ -89,7 +89,8 @@ def test_operator_stops(airflow: AirflowDeployment, runs: Runs) -> None:
     state = airflow.api.wait_run("reap_ray_jobs", reaping, timeout=180)
 
     assert state == "success", airflow.api.task_log("reap_ray_jobs", reaping, "reap")
-    assert airflow.api.xcom("reap_ray_jobs", reaping, "reap") >= 1
+    # The run that Airflow schedules as soon as the DAG is unpaused may have come first.
+    assert airflow.api.xcom("reap_ray_jobs", reaping, "reap") in (0, 1)
     assert list(run.jobs.values()) == ["STOPPED"]
     assert list(runs["wanted"].jobs.values()) == ["RUNNING"]
 
