@@ -124,9 +124,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         while True:
             try:
                 if after is not None:
-                    refuse_if_too_late(
-                        after, deadlines_of(limits, submitted_at(None, after, now=time.time()))
-                    )
+                    refuse_if_too_late(after, limits)
                 attempt = self._submit(context, hook, after)
                 now = time.time() + self._clock_ahead
                 deadlines = deadlines_of(limits, submitted_at(attempt.found, after, now=now))

@@ -69,12 +69,15 @@ def submitted_at(found: JobInfo | None, after: Outcome | None, *, now: float) ->
     return min(found.submitted_at, now) - start_limit.waited_before(found)
 
 
-def refuse_if_too_late(after: Outcome, deadlines: Mapping[str, float]) -> None:
+def refuse_if_too_late(after: Outcome, limits: Mapping[str, float | None]) -> None:
     """Check that the user's limits leave time for another job.
 
+    :param limits: Seconds, keyed by the name of the user's limit. None means no limit.
     :raises RayJobTimeoutError: if they don't. It names the limit.
     """
-    passed = [name for name, deadline in deadlines.items() if deadline <= time.time()]
+    now = time.time()  # whatever clock: the wait so far is a duration
+    deadlines = deadlines_of(limits, submitted_at(None, after, now=now))
+    passed = [name for name, deadline in deadlines.items() if deadline <= now]
     if passed:
         reason = after.waited_for
         raise RayJobTimeoutError(
