@@ -14,9 +14,13 @@ SOURCE = "ray.job"
 """The lines' ``logger`` key. Airflow's UI can filter by it."""
 
 
-def show_lines(lines: Sequence[str]) -> None:
-    """Log each line as it is, with the level that it shows."""
-    logger = _logger()
+def show_lines(lines: Sequence[str], *, log: Any = None) -> None:
+    """Log each line as it is, with the level that it shows.
+
+    :param log: The logger of the task or trigger. Airflow's is of structlog, and the lines get a source of their
+        own beside it. If somebody has put one of Python's loggers in its place, the lines go there.
+    """
+    logger = log if isinstance(log, logging.Logger) else _logger()
     for line in lines:
         getattr(logger, _loggable(level_of(line), logger))(line)  # a line of the job, not a format
 

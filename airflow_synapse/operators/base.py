@@ -165,7 +165,8 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         return True
 
     def _watch(self, hook: RayJobHook, job_id: str, options: WatchOptions) -> Outcome:
-        outcome = hook.watch(job_id, options=options, emit=show_lines, logger=self.log)
+        show = partial(show_lines, log=self.log)
+        outcome = hook.watch(job_id, options=options, emit=show, logger=self.log)
         return replace(outcome, page=self.job_page)
 
     @fails_for_good_where_a_retry_is_in_vain

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, XComArg
@@ -242,7 +243,10 @@ class RayJobSensor(OpenLineageFacets, ClusterArguments, BaseSensorOperator):
 
     def _show_new_lines(self, executor: RayJobExecutor, info: JobInfo) -> None:
         self._log_position = executor.read_new_lines(
-            info, position=self._log_position, emit=show_lines, logger=self.log
+            info,
+            position=self._log_position,
+            emit=partial(show_lines, log=self.log),
+            logger=self.log,
         )
 
     def _fail(self, error: AirflowSynapseError) -> NoReturn:

@@ -65,7 +65,7 @@ async def _watch(
     logger: Any,
 ) -> Outcome:
     def show(lines: Sequence[str]) -> None:
-        show_lines(lines)
+        show_lines(lines, log=logger)
         checkpoint.note(watcher.log_position)  # noqa: F821  # it is deleted below, once nobody calls this
 
     # Airflow takes 20 s to answer the first question of a triggerer. The job's status need not wait for it.

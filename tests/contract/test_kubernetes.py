@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from airflow_synapse.hooks import job_lines
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.triggers.ray_job import RayJobTrigger
@@ -65,7 +64,6 @@ async def test_example_runs_through_the_api_server(
     caplog.set_level("INFO")
     for kind in (RayJobOperator, RayJobTrigger):
         monkeypatch.setattr(kind, "log", logging.getLogger("the task's log"))
-    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
 
     with pytest.raises(TaskDeferred) as deferral:
         await asyncio.to_thread(task.execute, context)

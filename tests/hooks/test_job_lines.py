@@ -39,3 +39,17 @@ def test_lines_keep_their_text_and_show_their_level(
         ("warning", "WARNING:root:late "),
         (shown, "DEBUG:root:inside"),
     ]
+
+
+def test_lines_go_to_a_logger_that_was_put_in_the_place_of_airflow_s(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who reads a task's log through Python's logging finds the lines of the job there, too."""
+    caplog.set_level("INFO")
+
+    show_lines(["50 %s", "ERROR:root:late"], log=logging.getLogger("mine"))
+
+    assert [(one.name, one.levelname, one.getMessage()) for one in caplog.records] == [
+        ("mine", "INFO", "50 %s"),
+        ("mine", "ERROR", "ERROR:root:late"),
+    ]

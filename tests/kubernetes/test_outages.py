@@ -14,7 +14,6 @@ from typing import Any
 import airflow.sdk.execution_time.cache  # noqa: F401  # else Airflow imports it in the event loop
 import pytest
 
-from airflow_synapse.hooks import job_lines
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from tests.kubernetes.long_watches import Watched
 from tests.kubernetes.ray_clusters import KubeRayCluster
@@ -40,7 +39,6 @@ def connected(cluster: KubeRayCluster, monkeypatch: pytest.MonkeyPatch) -> KubeR
 def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Told:
     """The numbers of the lines that the tasks' logs show of each job, as they come."""
     monkeypatch.setattr(RayJobTrigger, "log", logging.getLogger("the tasks' log"))
-    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
     caplog.set_level(logging.INFO)
 
     def told() -> dict[str, list[int]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from airflow_synapse.hooks import job_lines
 from airflow_synapse.operators.base import RayJobOperator
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from tests.operators.task_instance import TaskInstance
@@ -35,7 +34,6 @@ def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> No
     """The task's log is one that a test can read; Airflow's own goes to standard output."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(RayJobOperator, "log", logging.getLogger("the task's log"))
-    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
 
 
 @pytest.fixture

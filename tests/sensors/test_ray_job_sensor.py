@@ -19,7 +19,6 @@ from airflow_synapse.exceptions import (
     RayJobNotFoundError,
     RayJobTimeoutError,
 )
-from airflow_synapse.hooks import job_lines
 from airflow_synapse.rayjobs.base_executor import BaseRayExecutor
 from airflow_synapse.sensors.ray_job import RayJobSensor
 from airflow_synapse.triggers.ray_job import RayJobTrigger
@@ -43,7 +42,6 @@ def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> No
     """The task's log is one that a test can read; Airflow's own goes to standard output."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(RayJobSensor, "log", logging.getLogger("the task's log"))
-    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
 
 
 @pytest.fixture

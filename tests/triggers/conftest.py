@@ -12,7 +12,6 @@ import pytest
 import structlog
 from airflow.sdk._shared.logging.structlog import LoggerFactory, NamedBytesLogger
 
-from airflow_synapse.hooks import job_lines
 from airflow_synapse.triggers import ray_job
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from airflow_synapse.triggers.task_state import is_wanted
@@ -27,7 +26,6 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.INFO)
     # Airflow's own logging goes to standard output.
     monkeypatch.setattr(RayJobTrigger, "log", logging.getLogger("the task's log"))
-    monkeypatch.setattr(job_lines, "_logger", lambda: logging.getLogger(job_lines.SOURCE))
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:  # Airflow's; its writes block, and fail slowly
             monkeypatch.setattr(handler, "level", logging.CRITICAL + 1)
