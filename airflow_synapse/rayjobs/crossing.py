@@ -66,8 +66,9 @@ class Crossing:
         """
         if self._thread == _thread.get_ident():
             raise RuntimeError("the event loop of a crossing can't wait for itself")
-        crossed = self.start(work)
+        crossed = self.prepare(work)
         try:
+            crossed.begin()
             if interruption is not None:
                 interruption.reach(crossed)
             return crossed.result()
@@ -76,8 +77,8 @@ class Crossing:
             self._wait_until(lambda: crossed.has_ended)
             raise
 
-    def start(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Crossed[T]:
-        """Start the work.
+    def prepare(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Crossed[T]:
+        """Return the work before it begins, so that who begins it can cancel it, whatever happens meanwhile.
 
         :raises RuntimeError: if the crossing is closed, or was made before this process was forked.
         """
@@ -172,10 +173,13 @@ class Crossed(Generic[T]):
         self._is_cancelled = False
         self.has_ended = False
         self._ends: SimpleQueue[asyncio.Task[T] | None] = SimpleQueue()
-        crossing.under_way.add(self)
+
+    def begin(self) -> None:
+        """Begin the work, once."""
+        self._crossing.under_way.add(self)
         with suppress(RuntimeError):  # the loop has just ended
-            loop.call_soon_threadsafe(self._begin)
-        if crossing.is_over:
+            self._loop.call_soon_threadsafe(self._begin)
+        if self._crossing.is_over:
             self.give_up()
 
     def on_end(self, tell: Callable[[], object]) -> None:
@@ -183,9 +187,11 @@ class Crossed(Generic[T]):
         self._loop.call_soon_threadsafe(self._tell_end_to, tell)
 
     def cancel(self) -> None:
-        """Cancel the work, if it has not ended."""
-        with suppress(RuntimeError):  # the loop has ended
+        """Cancel the work, if it has not ended. It never begins, if it has not begun."""
+        try:
             self._loop.call_soon_threadsafe(self.cancel_now)
+        except RuntimeError:  # the loop has ended
+            self.give_up()
 
     def result(self) -> T:
         """Return what the work returned, once it has.
@@ -199,14 +205,20 @@ class Crossed(Generic[T]):
 
     def give_up(self) -> None:
         """Let nobody wait for what never began."""
+        self._crossing.under_way.discard(self)
         self.has_ended = True
         self._ends.put(None)
 
     def cancel_now(self) -> None:
         """Cancel the work, once: a second time would interrupt how it cleans up. Called on the loop."""
-        if self._task is not None and not self._is_cancelled:
-            self._is_cancelled = True
+        if self._is_cancelled:
+            return
+        self._is_cancelled = True
+        if self._task is not None:
             self._cancel_until_it_ends(self._task)
+        else:
+            self.give_up()
+            self._crossing.tell()
 
     def _cancel_until_it_ends(self, task: asyncio.Task[T]) -> None:
         if not task.done():
@@ -214,6 +226,8 @@ class Crossed(Generic[T]):
             self._loop.call_later(_CANCELS_AGAIN_AFTER, self._cancel_until_it_ends, task)
 
     def _begin(self) -> None:
+        if self._is_cancelled:
+            return
         self._task = self._loop.create_task(self._work())
         self._task.add_done_callback(self._end)
 

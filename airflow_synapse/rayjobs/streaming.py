@@ -31,9 +31,10 @@ def stream(
     """
     batches = _Batches()
     with ExitStack() as stack:
-        watching = crossing.start(lambda: watch(batches.put, batches.has_room))
+        watching = crossing.prepare(lambda: watch(batches.put, batches.has_room))
         stack.callback(watching.cancel)
         stack.callback(batches.close)
+        watching.begin()
         watching.on_end(batches.end)
         while (batch := batches.get()) is not None:
             yield from batch

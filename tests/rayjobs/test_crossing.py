@@ -134,7 +134,7 @@ def test_leaving_cancels_and_waits() -> None:
             ended.set()
 
     with Crossing() as crossing:
-        crossing.start(stubborn)
+        crossing.prepare(stubborn).begin()
         started.wait()
 
     assert ended.is_set()
@@ -154,7 +154,8 @@ def test_clean_up_is_not_interrupted() -> None:
             is_clean.set()
 
     with Crossing() as crossing:
-        crossed = crossing.start(careful)
+        crossed = crossing.prepare(careful)
+        crossed.begin()
         has_begun.wait()
         crossed.cancel()
 
@@ -273,3 +274,23 @@ def test_slow_name_resolution_holds_up_no_call(monkeypatch: pytest.MonkeyPatch) 
 
     assert not is_over.is_set()
     is_over.set()
+
+
+def test_work_that_is_cancelled_before_it_begins_never_begins() -> None:
+    """Whoever prepared it need not know how far it came."""
+    has_begun = threading.Event()
+
+    async def work() -> None:
+        has_begun.set()
+
+    with Crossing() as crossing:
+        crossed = crossing.prepare(work)
+        crossed.cancel()
+        crossed.begin()
+        crossing.call(_nothing)
+
+        assert crossed.has_ended
+        assert not has_begun.is_set()
+
+
+async def _nothing() -> None: ...

@@ -59,16 +59,19 @@ class TokenProxy(StubServer):
 
     @contextmanager
     def rotating(self, every: float, tell: Callable[[str], object]) -> Iterator[None]:
-        """Rotate the token again and again meanwhile.
+        """Rotate the token again and again meanwhile, each time once somebody was let in with the one before.
 
-        :param every: After so many seconds.
+        :param every: After so many seconds, at the earliest.
         :param tell: Told each new token, right after the old one has stopped being good.
         """
         is_over = threading.Event()
 
         def rotate() -> None:
+            let_in = -1
             while not is_over.wait(every):
-                tell(self.rotate())
+                if self.let_in > let_in:
+                    let_in = self.let_in
+                    tell(self.rotate())
 
         thread = threading.Thread(target=rotate, daemon=True)
         thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from airflow_synapse.cli import exits
-from airflow_synapse.cli.check import code_of, row_of, tell_what_to_do
+from airflow_synapse.cli.check import row_of, tell_what_to_do
 from airflow_synapse.cli.exits import command
 from airflow_synapse.cli.tables import FOR_PEOPLE, print_rows
 from airflow_synapse.local.validation import validate_plugin
@@ -26,4 +26,4 @@ def validate(args: Namespace) -> int:
     if args.output in FOR_PEOPLE:
         tell_what_to_do(validation.findings)
     is_bad = any(found.verdict == FAIL for found in validation.findings)
-    return code_of(validation.findings) or (exits.BAD_INPUT if is_bad else exits.OK)
+    return exits.BAD_INPUT if is_bad else exits.OK
