@@ -18,6 +18,9 @@ from airflow_synapse.rayjobs.reporting import Logger
 
 _ABSENT = "it is not there (yet)"
 
+_FAILURE_COUNTS_FOR = 5.0
+"""Seconds for which a failed list is not tried again, however long one that did not fail may count."""
+
 
 class NamespaceBoard:
     """The RayClusters of one namespace, for all who wait for one of them.
@@ -30,17 +33,33 @@ class NamespaceBoard:
         self.users = 0
         self._lock = asyncio.Lock()
         self._clusters: dict[ClusterName, RayClusterState] = {}
+        self._failure: RayClusterUnreachableError | None = None
         self._listed_at = float("-inf")
 
     async def look(self, name: ClusterName, *, max_age: float) -> RayClusterState | None:
-        """Return a cluster as it was at most ``max_age`` seconds ago, None if there is none."""
-        loop = asyncio.get_running_loop()
+        """Return a cluster as it was at most ``max_age`` seconds ago, None if there is none.
+
+        :raises RayClusterUnreachableError: if there was no usable answer. All who wait share that, too, as a list
+            may take as long as a request may.
+        """
+        now = asyncio.get_running_loop().time
         async with self._lock:
-            if loop.time() - self._listed_at >= max_age:
-                clusters = await self.api.list_clusters()
-                self._clusters = {cluster.name: cluster for cluster in clusters}
-                self._listed_at = loop.time()
+            longest = max_age if self._failure is None else min(max_age, _FAILURE_COUNTS_FOR)
+            if now() - self._listed_at >= longest:
+                await self._list()
+                self._listed_at = now()
+        if self._failure is not None:
+            raise self._failure.about(None) from self._failure
         return self._clusters.get(name)
+
+    async def _list(self) -> None:
+        try:
+            clusters = await self.api.list_clusters()
+        except RayClusterUnreachableError as error:
+            self._failure = error
+        else:
+            self._clusters = {cluster.name: cluster for cluster in clusters}
+            self._failure = None
 
 
 _Boards = dict[str, NamespaceBoard]

@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
-from airflow_synapse.exceptions import ExecutionError, RayAuthenticationError
+from airflow_synapse.clusters.names import ClusterName
+from airflow_synapse.clusters.waiting import NamespaceBoard
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayAuthenticationError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.hooks.cluster_ref import ClusterRef
 from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.sensors.ray_cluster import RayClusterSensor
 from airflow_synapse.triggers.ray_cluster import RayClusterTrigger
 from airflow_synapse.version_compat import TaskDeferred
+from tests.support.faults import Answer
 from tests.support.kubernetes.stub_api_server import StubApiServer, a_ray_cluster
 from tests.support.token_proxy import until
 
@@ -98,11 +105,29 @@ async def test_outage_of_the_api_server_is_waited_out(
     stub_dashboard: Any, api_server: StubApiServer
 ) -> None:
     """While it answers 503, the trigger goes on waiting."""
-    from tests.support.faults import Answer
-
     api_server.inject(Answer(503), times=2, route=LIST)
 
-    assert (await event_of(RayClusterTrigger("ray/train")))["status"] == "READY"
+    assert (await event_of(RayClusterTrigger("ray/train", poll_interval=0.05)))["status"] == "READY"
+
+
+async def test_failed_list_is_shared_like_any_other(
+    stub_dashboard: Any, api_server: StubApiServer
+) -> None:
+    """Who waits hears of an outage at once, and not after one failed request for each who came before."""
+    hook, name = KubeRayHook(), ClusterName("ray", "train")
+    api_server.inject(Answer(503), times=None, route=LIST)
+
+    async with hook.api_of(await asyncio.to_thread(hook.get_conn), "ray") as api:
+        board = NamespaceBoard(api)
+        looks = [board.look(name, max_age=600) for _ in range(20)]
+        heard = await asyncio.gather(*looks, return_exceptions=True)
+        asked = api_server.count(LIST)
+        api_server.heal()
+        after = await board.look(name, max_age=0)
+
+    assert {type(one) for one in heard} == {RayClusterUnreachableError}
+    assert asked == 1
+    assert after is not None
 
 
 def test_kuberay_that_is_missing_is_told(api_server: StubApiServer) -> None:
