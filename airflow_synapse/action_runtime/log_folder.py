@@ -13,10 +13,11 @@ import os
 import re
 
 # Imported by name: see above.
-from os import close, fstat, lstat, rename, unlink, urandom
+from os import close, fdopen, fstat, lstat, rename, unlink, urandom
 from os import open as open_fd
 from pathlib import Path
-from typing import NamedTuple, Optional
+from stat import S_ISREG
+from typing import IO, NamedTuple, Optional
 
 from .job_log import FileIdentity, write_all
 from .ray_job import submission_id
@@ -24,10 +25,13 @@ from .ray_job import submission_id
 SESSION_LOGS = Path("/tmp/ray/session_latest/logs")  # noqa: S108  # Ray's own default
 
 _DRIVER_LOG = re.compile(r"job-driver-(?P<job_id>.+)\.log")
+_READING = os.O_RDONLY
+_READING |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _NEW_FILE |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _change_mode = getattr(os, "fchmod", None)  # Windows has none
+_user = getattr(os, "geteuid", lambda: 0)  # Windows has none, and says 0 of every file
 
 
 class JobPlace(NamedTuple):
@@ -93,6 +97,19 @@ def new_file(path: Path, data: bytes, mode: int) -> int:
         unlink(path)
         raise
     return fd
+
+
+def open_own(path: Path) -> IO[bytes]:
+    """Open a file of this job to read. Somebody else may have put a link or another file in its place.
+
+    :raises OSError: if it is no plain file of this user.
+    """
+    fd = open_fd(path, _READING)
+    status = fstat(fd)
+    if not S_ISREG(status.st_mode) or status.st_uid != _user():
+        close(fd)
+        raise OSError(f"{path} is no file of this job")
+    return fdopen(fd, "rb")
 
 
 def move_aside(file: Path) -> Optional[Path]:

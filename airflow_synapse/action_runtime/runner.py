@@ -150,7 +150,7 @@ def _not_too_much(files: list[Path]) -> list[Path]:
     kept, size = [], 0
     for file in files:
         with suppress(OSError):
-            size += file.stat().st_size
+            size += file.lstat().st_size
             if file.suffix or size <= _MOST_COPIED:
                 kept.append(file)
     return kept

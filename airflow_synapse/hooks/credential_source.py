@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from airflow_synapse.exceptions import RayClusterUnreachableError
 from airflow_synapse.hooks.connection import RayConnection
 from airflow_synapse.rayjobs.models import RayCluster
 
@@ -16,6 +17,9 @@ T = TypeVar("T")
 _GOOD_FOR = 1.0
 """Seconds for which a reading serves all who ask. A hundred triggers that start at once, or that are all
 refused, must not ask a secrets backend a hundred times."""
+
+_PATIENCE = 30.0
+"""Seconds that a reading may take."""
 
 _Readings = dict[str, "asyncio.Task[Any]"]
 _readings: WeakKeyDictionary[asyncio.AbstractEventLoop, _Readings] = WeakKeyDictionary()
@@ -49,6 +53,7 @@ async def shared_reading(name: str, read: Callable[[], Awaitable[T]]) -> T:
     """Return what ``read`` returns, or what it returned a moment ago to somebody else on this event loop.
 
     :param name: What is read.
+    :raises RayClusterUnreachableError: if there is no answer in time. A program that a kubeconfig names may hang.
     """
     loop = asyncio.get_running_loop()
     readings = _readings.setdefault(loop, {})
@@ -62,7 +67,14 @@ async def shared_reading(name: str, read: Callable[[], Awaitable[T]]) -> T:
             loop.call_later(_GOOD_FOR, readings.pop, name, None)
 
         reading.add_done_callback(end)
-    result: T = await asyncio.shield(reading)
+    try:
+        result: T = await asyncio.wait_for(asyncio.shield(reading), _PATIENCE)
+    except asyncio.TimeoutError as exc:
+        raise RayClusterUnreachableError(
+            cluster=f"connection {name}",
+            reason=f"it could not be read within {_PATIENCE:g} s",
+            hint="Check the secrets backend, and programs that its kubeconfig runs.",
+        ) from exc
     return result
 
 

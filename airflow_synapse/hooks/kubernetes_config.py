@@ -8,7 +8,8 @@ where it is used, never on an event loop. Requests are sent by our own session.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from airflow_synapse.clusters.reach import Kubernetes
@@ -19,6 +20,9 @@ DEFAULT_KUBERNETES_CONN_ID = "kubernetes_default"
 
 _loading = threading.Lock()
 """Kubernetes' client keeps what it loads in a variable of its module for a moment."""
+
+_LONGEST_WAIT = 30.0
+"""Seconds to wait until another connection is read."""
 
 _BEARER = "Bearer "
 
@@ -37,7 +41,7 @@ def load_kubernetes(conn_id: str, extras: Mapping[str, Any], **options: Any) -> 
         extras
     )  # a cached property, which would read the connection
     try:
-        with _loading:
+        with _alone():
             configuration = hook.get_conn().configuration
             is_inside = bool(hook.is_in_cluster)
             # The second is its name up to version 35 of Kubernetes' client.
@@ -54,6 +58,16 @@ def load_kubernetes(conn_id: str, extras: Mapping[str, Any], **options: Any) -> 
         is_inside=is_inside,
         namespace=str(namespace) if namespace else None,
     )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not _loading.acquire(timeout=_LONGEST_WAIT):
+        raise TimeoutError("another connection is still being read, maybe by a program that hangs")
+    try:
+        yield
+    finally:
+        _loading.release()
 
 
 def _hook_class(conn_id: str) -> Any:

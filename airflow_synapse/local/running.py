@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,9 @@ from airflow_synapse.rayjobs.models import SUCCEEDED, JobInfo
 from airflow_synapse.rayjobs.packing.preparation import PreparedJob
 
 _JOB_ID = "local"
+_OF_A_CLUSTER = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""Variables that would lead the job to a cluster, or say that it runs on one."""
+
 _READ_EVERY = 0.05
 _TIME_TO_END = 3.0
 """Seconds between SIGTERM and SIGKILL, as Ray gives a job."""
@@ -112,7 +116,7 @@ class _LocalJob:
 
     def _command(self) -> str:
         if self._job.spec.entrypoint == RUNTIME_ENTRYPOINT:
-            return f"exec '{sys.executable}' -m {RUNTIME_MODULE}"
+            return f"exec {shlex.quote(sys.executable)} -m {RUNTIME_MODULE}"
         return self._job.spec.entrypoint
 
     def _environment(self, unpacked: UnpackedJob) -> dict[str, str]:
@@ -120,8 +124,9 @@ class _LocalJob:
         binaries = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         storage = self._folder / "storage"
         storage.mkdir()
+        here = {name: value for name, value in os.environ.items() if name not in _OF_A_CLUSTER}
         return {
-            **os.environ,
+            **here,
             "PATH": os.pathsep.join(binaries),
             STORAGE_PATH: str(storage),
             **self._job.spec.runtime_env.get("env_vars", {}),

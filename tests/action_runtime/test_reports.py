@@ -388,3 +388,12 @@ def test_numbers_and_figures_of_libraries_are_taken() -> None:
     for figure in (Figure(), Axes()):
         drawn = artifact_record("a", figure, None)
         assert (drawn.data, drawn.fields["media_type"]) == (b"png", "image/png")
+
+
+def test_sockets_that_an_action_closes_cost_no_result(run_job) -> None:
+    """An action that has passed its context on and closes all descriptors has done its work all the same."""
+    job = run_job(
+        "import os, pickle\ndef run(job):\n    pickle.dumps(job)\n    os.closerange(3, 256)\n    return 7\n"
+    )
+
+    assert (job.exit_code, job.result) == (0, 7)

@@ -157,3 +157,16 @@ def test_only_folders_that_are_there_exist(tmp_path: Path) -> None:
         str(tmp_path),
         f"file://{tmp_path}",
     )
+
+
+def test_link_in_the_place_of_a_report_is_not_followed(tmp_path: Path) -> None:
+    """Others can write to the log folder, and the copy may be readable to more people than the file."""
+    secret, link = tmp_path / "secret", tmp_path / "airflow-synapse-report-j.jsonl"
+    secret.write_text("secret")
+    link.symlink_to(secret)
+    told: list[str] = []
+
+    Storage(str(tmp_path / "storage"), 0o644, told.append).keep([link])
+
+    assert not (tmp_path / "storage.airflow-synapse" / link.name).exists()
+    assert "copies in" in told[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -16,6 +17,10 @@ from airflow_synapse.exceptions import (
 )
 from airflow_synapse.hooks.ray_job import RayJobHook
 from airflow_synapse.rayjobs import RayJobExecutor
+from airflow_synapse.rayjobs.client.answers import AgentUnusableError
+from airflow_synapse.rayjobs.client.kubernetes.pods import Pods
+from airflow_synapse.rayjobs.client.session import Session
+from airflow_synapse.rayjobs.models import KubernetesPlace
 from airflow_synapse.triggers.ray_job import RayJobTrigger
 from tests.clusters.conftest import connect
 from tests.support import stub_dashboard as routes
@@ -187,3 +192,14 @@ def test_bad_kubeconfig_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     with pytest.raises(RayAddressError, match=r"connection kubernetes_default.*can't be used"):
         RayJobHook(ray_cluster=CLUSTER).get_conn()
+
+
+@pytest.mark.parametrize("address", ["http://10.0.0.1:99999", "http://[bad", "10.0.0.1"])
+async def test_agent_whose_address_is_none_is_done_without(address: str) -> None:
+    """Ray's word about an agent breaks no watch: the log comes over the dashboard instead."""
+    session = create_autospec(Session)
+    session.get_json.return_value = {"items": []}
+    pods = Pods(KubernetesPlace("https://api:6443", "ray", "train"))
+
+    with pytest.raises(AgentUnusableError):
+        await pods.url_of_agent(session, address, "/logs/a")

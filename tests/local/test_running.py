@@ -169,3 +169,14 @@ def test_context_of_a_unit_test_has_an_empty_report_at_first() -> None:
 
     assert not job.report.metrics
     assert Path(str(job.storage_path)).is_dir()
+
+
+def test_no_variable_leads_to_a_cluster(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local run asks no cluster, whatever the shell says."""
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+
+    run = run_action(
+        plugin("import os\ndef run():\n    return os.environ.get('RAY_ADDRESS')\n"), "run"
+    )
+
+    assert (run.result, run.log) == (None, "")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..log_folder import open_own
 from .on_head import Shelf, modules_to_send
 
 NODE_KEY = "airflow_synapse_copies_on"
@@ -64,7 +65,7 @@ def _copy_to_head(address: str, files: list[str], mode: int) -> str:
 
 def _send(ray: Any, shelf: Any, file: Path) -> None:
     ray.get(shelf.begin.remote(file.name))
-    with file.open("rb") as source:
+    with open_own(file) as source:
         while chunk := source.read(_CHUNK):
             ray.get(shelf.add.remote(chunk))
     ray.get(shelf.end.remote())

@@ -3,7 +3,7 @@
 A folder needs nothing. For a URI, the job's environment must have fsspec or pyarrow.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH112, PTH123  # pathlib asks os, where an action may have replaced anything
+# ruff: noqa: PTH103, PTH105, PTH112  # pathlib asks os, where an action may have replaced anything
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from os.path import isdir
 from pathlib import Path
 from typing import IO, Any, Callable, Optional
 
-from ..log_folder import new_file
+from ..log_folder import new_file, open_own
 
 PATIENCE = 60.0
 """Seconds after which copies are given up at the end of a job."""
@@ -139,7 +139,7 @@ def _folder(path: str) -> Optional[str]:
 
 def _copy(file: Path, target: str, mode: int) -> None:
     folder = _folder(target)
-    with open(file, "rb") as source:
+    with open_own(file) as source:
         if folder is None:
             _send(source, target, file.name)
         else:

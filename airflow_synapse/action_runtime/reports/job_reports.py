@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -55,6 +56,7 @@ class JobReports:
     def end(self) -> list[Path]:
         """Write what is on its way, and return the files that hold the report."""
         if self._receiver is not None:
-            self._receiver.drain()
+            with suppress(Exception):  # the action may have closed its sockets
+                self._receiver.drain()
         self._file.close()
         return self._file.files()

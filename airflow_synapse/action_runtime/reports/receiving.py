@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any, Callable, Optional
 
+from ..job_log import identity_of
 from .records import MAX_ARTIFACT, Record, message_record
 from .sending import HEADER, Sender
 
@@ -41,6 +42,7 @@ class Receiver:
         self._wake, woken = socket.socketpair()
         self._selector.register(woken, selectors.EVENT_READ)
         self._woken = woken
+        self._identity = identity_of(self._wake.fileno())
         self._is_quiet = threading.Event()
         self._is_ending = False
         threading.Thread(target=self._serve, name="airflow-synapse-reports", daemon=True).start()
@@ -53,6 +55,8 @@ class Receiver:
     def drain(self) -> None:
         """Take what has been sent already. Waits at most two seconds."""
         self._is_ending = True
+        if identity_of(self._wake.fileno()) != self._identity:
+            return  # the action has closed it, and the number may mean another connection now
         self._wake.send(b"!")
         self._is_quiet.wait(_DRAIN_SECONDS)
 

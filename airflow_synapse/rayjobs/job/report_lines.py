@@ -29,6 +29,12 @@ _MUCH_GARBAGE = 20_000
 """Lines, after which nobody looks for good ones beside bad ones any more, as that takes time."""
 
 
+_TOO_LARGE = 2**1023
+"""No float holds such an integer."""
+_LAST_MOMENT = 2**37
+"""Seconds since the epoch. No calendar goes much further."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a part of the work is.
@@ -197,7 +203,7 @@ class _Reading:
 
     def _take_message(self, fields: dict[str, Any]) -> bool:
         text, level, at = fields.get("message"), fields.get("level"), fields.get("time")
-        if not (isinstance(text, str) and isinstance(level, str) and _is_number(at)):
+        if not (isinstance(text, str) and isinstance(level, str) and _is_moment(at)):
             return False
         if len(self.messages) < MAX_MESSAGES:
             self.messages.append(Message(at, level[:20], text[:_LONGEST_TEXT]))
@@ -236,7 +242,12 @@ def _has_room(known: Mapping[str, Any], name: str) -> bool:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and not (isinstance(value, int) and abs(value) >= _TOO_LARGE)
+
+
+def _is_moment(value: Any) -> TypeGuard[float]:
+    return _is_number(value) and 0 <= value < _LAST_MOMENT
 
 
 def _number_or_none(value: Any) -> float | None:

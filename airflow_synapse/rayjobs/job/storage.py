@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from airflow_synapse.action_runtime.copies.storage import COPIES_SUFFIX
@@ -21,6 +22,8 @@ _KEYS = ("airflow_dag_id", "airflow_run_id", "airflow_task_id", "airflow_map_ind
 _CLEAR_KEY = "airflow_max_tries"
 _MOST_EARLIER = 100
 _HASH_LENGTH = 8
+_PATIENCE = 60.0
+"""Seconds that a storage may take for one file."""
 _UNFIT = re.compile(r"[/\\?#%\x00-\x1f\x7f]")
 """What can't be in one component of a path, or means something else in a URI."""
 
@@ -79,7 +82,11 @@ async def read_kept(root: str, info: JobInfo, name: str, *, max_bytes: int) -> b
     :param max_bytes: How much of it to read.
     """
     folder = storage_path(root, job_id=info.job_id, metadata=info.metadata) + COPIES_SUFFIX
-    return await asyncio.to_thread(_read, f"{folder}/{name}", max_bytes)
+    try:
+        reading = asyncio.to_thread(_read, f"{folder}/{name}", max_bytes)
+        return await asyncio.wait_for(reading, _PATIENCE)
+    except asyncio.TimeoutError:  # a storage that hangs does not have it either
+        return None
 
 
 def _read(path: str, max_bytes: int) -> bytes | None:
@@ -91,8 +98,20 @@ def _read(path: str, max_bytes: int) -> bytes | None:
 
 
 def _opened(path: str) -> Any:
-    if "://" not in path:
-        return Path(path).open("rb")
+    if "://" not in path or path.startswith("file://"):
+        return _plain_file(path.removeprefix("file://"))
     import fsspec
 
     return fsspec.open(path, "rb")
+
+
+def _plain_file(path: str) -> Any:
+    """Open a file. The job may have put anything there: no link is followed, and no pipe is waited for.
+
+    :raises OSError: if it is no plain file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"{path} is no plain file")
+    return os.fdopen(fd, "rb")

@@ -178,3 +178,19 @@ def test_report_that_is_too_long_is_cut(
 
     assert 10 < len(report.metrics["a"]) < 1_000
     assert "Only the first 1000 bytes" in report.messages[0].text
+
+
+def test_numbers_that_nothing_can_show_are_garbage() -> None:
+    """Who shows a report need not check its values again."""
+    report = parse_report(
+        lines(
+            {"metrics": {"a": 10**400, "b": 1.5}, "step": 1},
+            {"progress": "", "done": 10**400},
+            {"message": "late", "level": "info", "time": 1e300},
+            {"message": "never", "level": "info", "time": float("nan")},
+        )
+    )
+
+    assert report.progress == {}
+    assert 10**400 not in [value for pairs in report.metrics.values() for _, value in pairs]
+    assert not {"late", "never"} & {message.text for message in report.messages}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,30 @@ def test_copies_are_read_when_the_node_is_gone(
     assert executor.get_artifact("j", "a") == b"123"
     with pytest.raises(ExecutionError, match="has no result"):
         RayJobExecutor(stub_dashboard.url, storage_path=tmp_path / "other").get_result("j")
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_only_plain_files_are_read(
+    stub_dashboard: StubDashboard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefix: str,
+    kind: str,
+) -> None:
+    """The job can write to its storage: a link must not lead to a file of Airflow's, and a pipe holds nobody."""
+    monkeypatch.setattr(stub_jobs, "NODE_ID", "ff" * 28)
+    stub_dashboard.add_job("j")
+    copies = tmp_path / "j.airflow-synapse"
+    copies.mkdir()
+    secret = tmp_path / "airflow.cfg"
+    secret.write_text('{"result": "secret"}')
+    place = copies / "airflow-synapse-result-j.json"
+    {
+        "link": lambda: place.symlink_to(secret),
+        "pipe": lambda: os.mkfifo(place),
+        "folder": place.mkdir,
+    }[kind]()
+
+    with pytest.raises(ExecutionError, match="has no result"):
+        RayJobExecutor(stub_dashboard.url, storage_path=f"{prefix}{tmp_path}").get_result("j")

@@ -34,10 +34,13 @@ class Pods:
 
         :param address: The agent's address inside the Kubernetes cluster.
         :param path: The path of the file.
-        :raises AgentUnusableError: if no pod has this address, or pods can't be listed.
+        :raises AgentUnusableError: if no pod has this address, pods can't be listed, or it is no address.
         """
-        parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise AgentUnusableError("its address can't be used") from None
         if host not in self._names:
             await self._look(session)
         if host not in self._names or port is None:
