@@ -11,7 +11,11 @@ from airflow.sdk import BaseSensorOperator
 from airflow_synapse.clusters.names import ClusterName
 from airflow_synapse.clusters.ray_clusters import HEAD, READY
 from airflow_synapse.durations import to_interval
-from airflow_synapse.exceptions import ExecutionError, RayClusterGoneError
+from airflow_synapse.exceptions import (
+    ExecutionError,
+    RayClusterGoneError,
+    RayClusterUnreachableError,
+)
 from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.hooks.kubernetes_config import DEFAULT_KUBERNETES_CONN_ID
 from airflow_synapse.hooks.template_values import to_text, to_value
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _POLL_INTERVAL = 5.0
+
+_UNKNOWN = "unknown"
+"""What was told last if the API server did not say how the cluster is."""
 
 
 class RayClusterSensor(BaseSensorOperator):
@@ -89,20 +96,29 @@ class RayClusterSensor(BaseSensorOperator):
         return to_text(self.kubernetes_conn_id) or DEFAULT_KUBERNETES_CONN_ID
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
-        """Return whether the cluster is ready.
+        """Return whether the cluster is ready. It is not while the API server gives no usable answer.
 
         :raises RayAuthenticationError: if the connection may not look at it.
         """
         try:
             cluster = KubeRayHook(self._conn_id).get_cluster(self.name)
         except RayClusterGoneError:
-            told, is_ready = "it is not there (yet)", False
-        else:
-            told, is_ready = cluster.told(), cluster.is_ready(self.ready)
-        if told != self._told:
-            self._told = told
-            self.log.info("Ray cluster %s: %s.", self.name, told)
-        return is_ready
+            self._tell("it is not there (yet)")
+            return False
+        except RayClusterUnreachableError as exc:
+            if self._told != _UNKNOWN:
+                self._told = _UNKNOWN
+                self.log.warning(
+                    "Ray cluster %s can't be looked at, so it is waited for. %s", self.name, exc
+                )
+            return False
+        self._tell(cluster.told())
+        return cluster.is_ready(self.ready)
+
+    def _tell(self, state: str) -> None:
+        if state != self._told:
+            self._told = state
+            self.log.info("Ray cluster %s: %s.", self.name, state)
 
     def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002
         """Turn the trigger's event into the end of the task."""

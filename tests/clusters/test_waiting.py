@@ -21,11 +21,12 @@ from airflow_synapse.hooks.kuberay import KubeRayHook
 from airflow_synapse.sensors.ray_cluster import RayClusterSensor
 from airflow_synapse.triggers.ray_cluster import RayClusterTrigger
 from airflow_synapse.version_compat import TaskDeferred
-from tests.support.faults import Answer
+from tests.support.faults import Answer, Reset
 from tests.support.kubernetes.stub_api_server import StubApiServer, a_ray_cluster
 from tests.support.token_proxy import until
 
 LIST = "GET /apis/ray.io/v1/namespaces/{namespace}/rayclusters"
+GET = LIST + "/{name}"
 NOT_READY = {
     "conditions": [{"type": "HeadPodReady", "status": "False", "reason": "P", "message": "busy"}],
     "readyWorkerReplicas": 0,
@@ -128,6 +129,32 @@ async def test_failed_list_is_shared_like_any_other(
     assert {type(one) for one in heard} == {RayClusterUnreachableError}
     assert asked == 1
     assert after is not None
+
+
+def test_sensor_waits_out_an_outage_of_the_api_server(
+    api_server: StubApiServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One warning says that it began, and one line how the cluster is when it is over."""
+    monkeypatch.setattr(RayClusterSensor, "log", logging.getLogger("the task's log"))
+    caplog.set_level("INFO", logger="the task's log")
+    api_server.inject(Answer(503), times=1, route=GET)
+    api_server.inject(Reset(), times=2, route=GET)
+
+    a_sensor().execute({})  # type: ignore[typeddict-item]
+
+    told = [one for one in caplog.records if one.name == "the task's log"]
+    assert [one.levelname for one in told if "Ray cluster ray/train" in one.getMessage()] == [
+        "WARNING",
+        "INFO",
+    ]
+
+
+def test_sensor_defers_in_an_outage(api_server: StubApiServer) -> None:
+    """The trigger waits it out."""
+    api_server.inject(Answer(503), times=None, route=GET)
+
+    with pytest.raises(TaskDeferred):
+        a_sensor(deferrable=True).execute({})  # type: ignore[typeddict-item]
 
 
 def test_kuberay_that_is_missing_is_told(api_server: StubApiServer) -> None:
