@@ -99,6 +99,11 @@ class TaskTry:
             parts.append(str(self.map_index))
         return ".".join([*parts, str(number), identity[:_HASH_LENGTH]])
 
+    def number_of(self, job_id: str, *, given: str | None = None) -> int:
+        """Return the number of a job of this task instance, 0 if no job of it has this ID."""
+        numbers = [1, *map(int, re.findall(r"\.([0-9]{1,9})\b", job_id))]
+        return next((n for n in numbers if self.job_id(n, given=given) == job_id), 0)
+
     def was_cleared_after(self, job: JobInfo) -> bool:
         """Whether a user has certainly cleared this task since the job was submitted."""
         return _differs(job, self._since_clear())
@@ -179,6 +184,7 @@ def choose_attempt(
     *,
     cluster: str,
     given: str | None = None,
+    follows: str | None = None,
     takes_over: bool = True,
     expected: Expectation | None = None,
 ) -> Attempt:
@@ -198,17 +204,19 @@ def choose_attempt(
     :param find: Looks up a submission ID on the cluster.
     :param cluster: The cluster's address, for an error.
     :param given: The user's own ID.
+    :param follows: The job of this try that Ray gave up on, if another is to wait in its place. Jobs before
+        it may have been deleted.
     :param takes_over: Whether the job of an earlier try may be taken over.
     :param expected: What a job must be like to be taken over. None: like any of its owner's.
     :raises JobIdConflictError: if a job that belongs to somebody else has the ID.
     """
-    number, latest = _latest(this_try, find, given)
+    ended = this_try.number_of(follows, given=given) if follows else 0
+    number, latest = _latest(this_try, find, given, at_least=ended)
+    used = max(number, ended, this_try.try_number - 1 if this_try.had_job else 0)
+    new = Attempt(this_try.job_id(used + 1, given=given))
     if latest is None:
-        next_number = this_try.try_number if this_try.had_job else 1  # the earlier job is forgotten
-        return Attempt(this_try.job_id(next_number, given=given))
+        return new
     _refuse_other(this_try, latest, cluster)
-    next_number = max(number + 1, this_try.try_number) if this_try.had_job else number + 1
-    new = Attempt(this_try.job_id(next_number, given=given))
     if (
         takes_over
         and latest.status in _WORTH_TAKING_OVER
@@ -244,13 +252,16 @@ def _checked(
 
 
 def _latest(
-    this_try: TaskTry, find: Callable[[str], JobInfo | None], given: str | None
+    this_try: TaskTry, find: Callable[[str], JobInfo | None], given: str | None, *, at_least: int
 ) -> tuple[int, JobInfo | None]:
     """Return the number and state of the latest job that the cluster knows, or 0 and None.
 
-    A job's number is not higher than that of the try that submitted it, unless Airflow ran a try twice.
+    A job's number is not higher than that of the try that submitted it, unless Airflow ran a try twice or
+    the try waited with several jobs, one after the other.
+
+    :param at_least: The number of a job that this try is known to have had.
     """
-    number = this_try.try_number
+    number = max(this_try.try_number, at_least)
     latest = find(this_try.job_id(number, given=given))
     if latest is not None:
         while (newer := find(this_try.job_id(number + 1, given=given))) is not None:

@@ -248,7 +248,12 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         )
         cluster, given = executor.cluster.address, to_text(self.job_id)
         look_up = partial(
-            choose_attempt, this_try, cluster=cluster, given=given, takes_over=self.reattach
+            choose_attempt,
+            this_try,
+            cluster=cluster,
+            given=given,
+            follows=after.job_id if after is not None else None,
+            takes_over=self.reattach,
         )
         self._look_up = look_up
         find: Callable[[str], JobInfo | None] = executor.find_info

@@ -233,6 +233,34 @@ def test_id_of_a_job_that_is_gone_is_not_used_again() -> None:
     assert choose(third, cluster_with((FIRST_TRY, 1, "FAILED"))) == FIRST_TRY.job_id(3)
 
 
+@pytest.mark.parametrize("given_id", [None, "mine.2"])
+@pytest.mark.parametrize("left", [[], [9], [3, 9], [1, 2, 9]])
+def test_job_in_place_of_another_goes_on_from_its_number(
+    left: list[int], given_id: str | None
+) -> None:
+    """Whichever earlier jobs of the try were deleted from the cluster, no ID is used again."""
+    ids = {number: FIRST_TRY.job_id(number, given=given_id) for number in range(1, 11)}
+    jobs = {
+        ids[number]: JobInfo(ids[number], "FAILED", metadata=FIRST_TRY.metadata())
+        for number in left
+    }
+
+    attempt = choose_attempt(
+        FIRST_TRY, jobs.get, cluster="http://ray", given=given_id, follows=ids[9]
+    )
+
+    assert attempt == Attempt(ids[10])
+
+
+def test_job_in_place_of_another_is_found_where_it_was_sent_before() -> None:
+    """If a worker died right after it had sent the job, another worker takes it over."""
+    jobs = cluster_with((FIRST_TRY, 9, "FAILED"), (FIRST_TRY, 10, "PENDING"))
+
+    attempt = choose_attempt(FIRST_TRY, jobs.get, cluster="http://ray", follows=FIRST_TRY.job_id(9))
+
+    assert attempt.found is jobs[FIRST_TRY.job_id(10)]
+
+
 def test_job_of_somebody_else_is_never_taken_over() -> None:
     """An id that another Airflow's job has is a conflict, and is not taken over."""
     job_id = FIRST_TRY.job_id(1)
@@ -284,6 +312,14 @@ def test_new_job_never_takes_an_id_in_use(
 def test_ids_are_such_as_ray_takes(run: TaskTry, attempt: int) -> None:
     """Whatever the names in Airflow, the id has at most 128 harmless characters."""
     assert re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", run.job_id(attempt))
+
+
+@given(runs, st.integers(1, 100), names)
+def test_number_is_known_by_the_id(run: TaskTry, number: int, own: str) -> None:
+    """Whatever the names are, a job's number can be told from its ID."""
+    assert run.number_of(run.job_id(number)) == number
+    assert run.number_of(run.job_id(number, given=own), given=own) == number
+    assert run.number_of(f"{run.job_id(number)}x") == 0
 
 
 @given(runs, runs, st.integers(1, 5), st.integers(1, 5))

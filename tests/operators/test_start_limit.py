@@ -108,6 +108,24 @@ def test_deferred_task_goes_on_waiting(stub: StubDashboard, ti: TaskInstance) ->
     assert later == [pytest.approx(first, abs=2)] * 2
 
 
+def test_long_wait_outlasts_the_deletion_of_old_jobs(stub: StubDashboard, ti: TaskInstance) -> None:
+    """No submission ID is used a second time, for which Ray would answer with the end of the deleted job."""
+    stub.script_next(GIVEN_UP, GIVEN_UP, JobScript(pending=NEVER))
+    task = busy(deferrable=True)
+    waits = deferred(task, ti)
+    submitted = []
+    for _ in range(2):
+        assert isinstance(waits.trigger, RayJobTrigger)
+        submitted.append(waits.trigger.job_id)
+        event = asyncio.run(event_of(waits.trigger))
+        stub.jobs.clear()
+        with pytest.raises(TaskDeferred) as again:
+            task.execute_complete({"ti": ti}, event)  # type: ignore[typeddict-item]
+        waits = again.value
+
+    assert len({*submitted, *stub.jobs}) == 3
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_pending_timeout_counts_from_the_first_job(
     stub: StubDashboard, ti: TaskInstance, deferrable: bool
