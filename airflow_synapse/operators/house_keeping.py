@@ -20,11 +20,10 @@ from airflow_synapse.hooks.cluster_arguments import ClusterArguments
 from airflow_synapse.hooks.cluster_ref import CLUSTER_FIELDS
 from airflow_synapse.hooks.template_values import to_required_text
 from airflow_synapse.plurals import counted
+from airflow_synapse.rayjobs.models import OWNER_KEY, JobInfo
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from airflow_synapse.rayjobs.models import JobInfo
 
 _UNREACHABLE_TIMEOUT = 600.0
 
@@ -85,7 +84,8 @@ class DeleteRayJobsOperator(ClusterArguments):
     """Deletes jobs that ended long ago from a cluster's list of jobs.
 
     A cluster remembers every job. So its list of jobs, which the Ray dashboard and this provider read,
-    gets slower over time. The jobs' logs stay on their nodes. Returns how many jobs were deleted.
+    gets slower over time. The jobs' logs stay on their nodes. While a task has a job that runs or ended later,
+    its other jobs stay, too. Returns how many jobs were deleted.
 
     :param older_than: How long ago a job must have ended: seconds, a timedelta or an ISO 8601 duration
         of at least a minute. Make it longer than tasks wait for their retries.
@@ -131,7 +131,7 @@ class DeleteRayJobsOperator(ClusterArguments):
         with executor:
             all_jobs = executor.list_jobs()
             limit = (time.time() - age) * 1000
-            jobs = [job for job in all_jobs if self._is_due(job, limit)]
+            jobs = self._due(all_jobs, limit)
             found = counted(len(jobs), "job")
             self.log.info("Found %s to delete, of %d on the cluster.", found, len(all_jobs))
             if self.only_show:
@@ -143,6 +143,13 @@ class DeleteRayJobsOperator(ClusterArguments):
                 if number % _PROGRESS_EVERY == 0:
                     self.log.info("Deleted %d of %d.", number, len(jobs))
         return len(jobs)
+
+    def _due(self, all_jobs: Sequence[JobInfo], limit: float) -> list[JobInfo]:
+        """Return the jobs to delete. The jobs of a task go together: it tells the latest by those before it."""
+        due = {job.job_id: job for job in all_jobs if self._is_due(job, limit)}
+        staying = {job.metadata.get(OWNER_KEY) for job in all_jobs if job.job_id not in due}
+        staying.discard(None)
+        return [job for job in due.values() if job.metadata.get(OWNER_KEY) not in staying]
 
     def _is_due(self, job: JobInfo, limit: float) -> bool:
         if not job.is_terminal or not job.end_time or job.end_time > limit:

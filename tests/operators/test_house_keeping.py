@@ -19,6 +19,7 @@ from airflow_synapse.operators.house_keeping import (
     ReapRayJobsOperator,
     StopRayJobOperator,
 )
+from airflow_synapse.rayjobs.models import OWNER_KEY
 from tests.collecting.airflow_states import HERE as PROD
 from tests.collecting.airflow_states import Airflow, a_task, add_job, answer
 from tests.operators.running import a_command, messages, run
@@ -63,6 +64,24 @@ def test_old_jobs_of_this_airflow_are_forgotten(ended: StubDashboard) -> None:
     """By default those that this Airflow submitted and that ended a week ago."""
     assert delete() == 2
     assert set(ended.jobs) == {"ours-new", "theirs-old", "nobodys-old", "ours-runs"}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "age", "stays"),
+    [(NEVER, 0, True), (0.0, DAY, True), (0.0, 8 * DAY, False)],
+    ids=["runs", "ended yesterday", "ended long ago"],
+)
+def test_jobs_of_a_task_are_forgotten_together(
+    stub: StubDashboard, runtime: float, age: int, stays: bool
+) -> None:
+    """A next try finds the latest job by those before it, and must not use their IDs again."""
+    for name, days in (("first", 30), ("second", 20), ("latest", age / DAY)):
+        job = stub.add_job(name, runtime=runtime if name == "latest" else 0.0)
+        job.request["metadata"] = {DEPLOYMENT_KEY: HERE, OWNER_KEY: "a task"}
+        job._wall_end = int((time.time() - days * DAY) * 1000)
+
+    assert delete() == (0 if stays else 3)
+    assert set(stub.jobs) == ({"first", "second", "latest"} if stays else set())
 
 
 @pytest.mark.parametrize(("name", "warns"), [("", True), ("prod", False)])
