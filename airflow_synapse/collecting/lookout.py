@@ -48,6 +48,10 @@ busy with their list for 3 s, and answers nothing else meanwhile."""
 _LONGEST_PAUSE = 600.0
 """The longest of these pauses, in seconds."""
 
+_GIVE_UP_AFTER = 3600.0
+"""Seconds for which all looks at a RayCluster may fail. Only Kubernetes can tell a deleted one from an outage, and
+it isn't always on the way. The next trigger on the cluster starts another lookout."""
+
 _LOOKS_BEFORE_NEXT_TRY = 10
 """How many intervals pass before a stop is tried again. Each try takes as long as a request may."""
 
@@ -81,13 +85,13 @@ class Lookout:
         self._metrics = metrics
         self._suspicions: Suspicions = {}
         self._address = ""
-        self._is_failing = False
+        self._failing_since: float | None = None
         self._is_sparing = False
         self._not_before: dict[str, float] = {}
         self._least_pause = 0.0
 
     async def keep_looking(self) -> None:
-        """Look until cancelled, whatever goes wrong, or until Kubernetes does not have the cluster any more."""
+        """Look until cancelled, whatever goes wrong, or until a RayCluster is gone or seems to be."""
         await asyncio.sleep(self._pace.first)
         while True:
             try:
@@ -98,6 +102,9 @@ class Lookout:
             except Exception as exc:  # noqa: BLE001  # jobs are orphaned in bad times: look again
                 self._leave_seat()
                 self._tell_failure(exc)
+                if self._seems_gone():
+                    log.info(texts.NO_MORE_LOOKS, self._ref)
+                    return
             else:
                 self._tell_success()
             await asyncio.sleep(max(self._pace.interval, self._least_pause))
@@ -182,6 +189,12 @@ class Lookout:
         if self._seats.get(self._address) is self:
             del self._seats[self._address]
 
+    def _seems_gone(self) -> bool:
+        since = self._failing_since
+        if self._ref.ray_cluster is None or since is None:
+            return False  # a connection stays
+        return asyncio.get_running_loop().time() - since >= _GIVE_UP_AFTER
+
     # What is told
 
     def _tell_spared(self, verdict: Verdict, connection: RayConnection) -> None:
@@ -197,11 +210,12 @@ class Lookout:
 
     def _tell_failure(self, error: Exception) -> None:
         is_known = isinstance(error, AirflowSynapseError)
-        level = logging.DEBUG if self._is_failing else logging.WARNING
+        level = logging.WARNING if self._failing_since is None else logging.DEBUG
         log.log(level, texts.NO_LOOK, self._ref, error, exc_info=None if is_known else error)
-        self._is_failing = True
+        if self._failing_since is None:
+            self._failing_since = asyncio.get_running_loop().time()
 
     def _tell_success(self) -> None:
-        if self._is_failing:
+        if self._failing_since is not None:
             log.info(texts.LOOK_AGAIN, self._ref)
-        self._is_failing = False
+        self._failing_since = None

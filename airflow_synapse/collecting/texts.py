@@ -42,5 +42,11 @@ def refusal(number: int, *, cluster: str, command: str) -> str:
 NO_LOOK = "Jobs that nobody wants any more could not be looked for on %s: %s"
 """With the cluster and the error."""
 
+NO_MORE_LOOKS = (
+    "Jobs that nobody wants any more are not looked for on %s until another task uses it, because each look has "
+    "failed for an hour. The Ray cluster may have been deleted."
+)
+"""With the cluster."""
+
 LOOK_AGAIN = "Jobs that nobody wants any more are looked for on %s again."
 """With the cluster."""

@@ -253,9 +253,13 @@ async def test_head_that_is_slow_with_lists_is_asked_less_often(
 
 
 async def test_connection_that_does_not_exist_ends_nothing(
-    stub: StubDashboard, looking: Look, caplog: pytest.LogCaptureFixture
+    stub: StubDashboard,
+    looking: Look,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Somebody may create it again."""
+    """Somebody may create it again, however long that takes."""
+    monkeypatch.setattr(lookout, "_GIVE_UP_AFTER", 0.0)
     with looking("ray_gone"):
         await until(lambda: messages(caplog))
 
@@ -390,3 +394,35 @@ async def test_cluster_that_kubernetes_no_longer_has_is_left(
     await lookout.keep_looking()
 
     assert messages(caplog) == []
+
+
+async def test_ray_cluster_that_stays_unreachable_is_left(
+    stub: StubDashboard,
+    monkeypatch: pytest.MonkeyPatch,
+    airflow: Airflow,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where Kubernetes is not asked, a deleted cluster looks like an outage that does not end."""
+    monkeypatch.setattr(lookout, "_GIVE_UP_AFTER", 0.2)
+    stub.inject(Answer(503), times=None, route=routes.LIST_JOBS)
+
+    at_connection = ClusterRef.aresolve
+
+    async def resolve(_: ClusterRef) -> RayConnection:
+        return await at_connection(ClusterRef())
+
+    monkeypatch.setattr(ClusterRef, "aresolve", resolve)
+    seats: Seats = {}
+    looks = Lookout(
+        ClusterRef(ray_cluster="ml/a", reach="service"),
+        deployment=HERE,
+        pace=QUICK,
+        ask=airflow.ask,
+        seats=seats,
+        metrics=NoMetrics(),
+    )
+
+    await looks.keep_looking()
+
+    assert not seats
+    assert [one.levelname for one in ours(caplog)] == ["WARNING", "INFO"]
