@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,6 +185,7 @@ def choose_attempt(
     cluster: str,
     given: str | None = None,
     follows: str | None = None,
+    list_jobs: Callable[[], Iterable[JobInfo]] = tuple,
     takes_over: bool = True,
     expected: Expectation | None = None,
 ) -> Attempt:
@@ -206,12 +207,16 @@ def choose_attempt(
     :param given: The user's own ID.
     :param follows: The job of this try that Ray gave up on, if another is to wait in its place. Jobs before
         it may have been deleted.
+    :param list_jobs: Lists all jobs of the cluster, which is expensive. It is only asked if an earlier try
+        certainly had a job that can't be found by its number.
     :param takes_over: Whether the job of an earlier try may be taken over.
     :param expected: What a job must be like to be taken over. None: like any of its owner's.
     :raises JobIdConflictError: if a job that belongs to somebody else has the ID.
     """
     ended = this_try.number_of(follows, given=given) if follows else 0
     number, latest = _latest(this_try, find, given, at_least=ended)
+    if latest is None and this_try.had_job:
+        number, latest = _latest_in_list(this_try, list_jobs(), given)
     used = max(number, ended, this_try.try_number - 1 if this_try.had_job else 0)
     new = Attempt(this_try.job_id(used + 1, given=given))
     if latest is None:
@@ -273,6 +278,17 @@ def _latest(
         if latest is not None:
             return number, latest
     return 0, None
+
+
+def _latest_in_list(
+    this_try: TaskTry, jobs: Iterable[JobInfo], given: str | None
+) -> tuple[int, JobInfo | None]:
+    """Return the same as :func:`_latest`, however many jobs before the latest were deleted."""
+    own = (job for job in jobs if job.metadata.get(OWNER_KEY) == this_try.owner)
+    numbered = {this_try.number_of(job.job_id, given=given): job for job in own}
+    numbered.pop(0, None)
+    number = max(numbered, default=0)
+    return number, numbered.get(number)
 
 
 def _refuse_other(this_try: TaskTry, info: JobInfo, cluster: str) -> None:

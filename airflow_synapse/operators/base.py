@@ -262,6 +262,7 @@ class RayJobOperator(OpenLineageFacets, AnswerableOperator):
         with executor:
             attempt = look_up(
                 find,
+                list_jobs=executor.list_jobs,
                 expected=Expectation(prepared.spec, lambda job: self._has_result(executor, job)),
             )
             if attempt.notice:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -231,6 +232,40 @@ def test_id_of_a_job_that_is_gone_is_not_used_again() -> None:
 
     assert choose(third, {}) == FIRST_TRY.job_id(3)
     assert choose(third, cluster_with((FIRST_TRY, 1, "FAILED"))) == FIRST_TRY.job_id(3)
+
+
+@pytest.mark.parametrize("given_id", [None, "mine"])
+@pytest.mark.parametrize(("status", "number"), [("RUNNING", 9), ("FAILED", 10)])
+def test_latest_job_is_found_where_those_before_it_were_deleted(
+    given_id: str | None, status: str, number: int
+) -> None:
+    """A job that an earlier try certainly had is looked for among all jobs of the cluster."""
+    second = replace(SECOND_TRY, had_job=True)
+    job_id = FIRST_TRY.job_id(9, given=given_id)
+    latest = JobInfo(job_id, status, metadata=FIRST_TRY.metadata())
+    older = replace(latest, job_id=FIRST_TRY.job_id(7, given=given_id), status="FAILED")
+    others = JobInfo("x", "RUNNING"), replace(latest, job_id="of another job_id")
+    jobs = {job.job_id: job for job in (latest, older, *others)}
+
+    attempt = choose_attempt(
+        second, jobs.get, cluster="http://ray", given=given_id, list_jobs=jobs.values
+    )
+
+    assert attempt.job_id == FIRST_TRY.job_id(number, given=given_id)
+    assert attempt.found is (latest if status == "RUNNING" else None)
+
+
+@pytest.mark.parametrize("had_job", [True, False])
+def test_list_of_all_jobs_is_read_only_if_a_job_is_missing(had_job: bool) -> None:
+    """It keeps the head node busy, so no usual retry asks for it."""
+    found = replace(SECOND_TRY, had_job=had_job)
+    jobs = cluster_with((FIRST_TRY, 1, "RUNNING"))
+    list_jobs = Mock(return_value=())
+
+    choose_attempt(found, jobs.get, cluster="http://ray", list_jobs=list_jobs)
+    assert not list_jobs.called
+    choose_attempt(found, {}.get, cluster="http://ray", list_jobs=list_jobs)
+    assert list_jobs.called is had_job
 
 
 @pytest.mark.parametrize("given_id", [None, "mine.2"])

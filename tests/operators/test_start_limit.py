@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -124,6 +125,23 @@ def test_long_wait_outlasts_the_deletion_of_old_jobs(stub: StubDashboard, ti: Ta
         waits = again.value
 
     assert len({*submitted, *stub.jobs}) == 3
+
+
+def test_next_try_takes_over_a_job_whose_predecessors_were_deleted(
+    stub: StubDashboard, ti: TaskInstance
+) -> None:
+    """A worker was lost after a long wait; its job is found although no job has a lower number."""
+    stub.script_next(GIVEN_UP, GIVEN_UP, JobScript(runtime=0.1))
+    run(busy(), ti)
+    *before, latest = list(stub.jobs)
+    for job_id in before:
+        del stub.jobs[job_id]
+    told = SimpleNamespace(xcom_keys_to_clear=["job_id"])
+    again = TaskInstance(try_number=2, _ti_context_from_server=told)
+
+    run(busy(), again)
+
+    assert list(stub.jobs) == [latest]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
