@@ -47,11 +47,7 @@ def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
         hook.connection  # noqa: B018  # reads it, and the hook keeps it
     except AirflowNotFoundException as exc:
         if ref.ray_cluster is not None:
-            raise RayAddressError(
-                address=f"connection {ref.kubernetes_conn_id}",
-                reason="Airflow has no connection with this name",
-                hint=f"Create one: airflow connections add {ref.kubernetes_conn_id} --conn-type kubernetes.",
-            ) from exc
+            raise _no_kubernetes(ref.kubernetes_conn_id) from exc
         raise RayAddressError(
             address=f"connection {ref}",
             reason="Airflow has no connection with this name",
@@ -62,9 +58,26 @@ def hook_of(ref: ClusterRef, **executor_options: Any) -> RayJobHook:
 
 
 def kuberay_hook_of(args: Namespace) -> KubeRayHook:
-    """Return the hook of the Kubernetes connection that a command names."""
+    """Return the hook of the Kubernetes connection that a command names.
+
+    :raises RayAddressError: if there is no such connection. Without the default one, the usual kubeconfig is used.
+    """
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as above
-    return KubeRayHook(args.kubernetes_conn_id or KubeRayHook.default_conn_name)
+    conn_id = args.kubernetes_conn_id or KubeRayHook.default_conn_name
+    if conn_id != KubeRayHook.default_conn_name:
+        try:
+            KubeRayHook.get_connection(conn_id)
+        except AirflowNotFoundException as exc:
+            raise _no_kubernetes(conn_id) from exc
+    return KubeRayHook(conn_id)
+
+
+def _no_kubernetes(conn_id: str) -> RayAddressError:
+    return RayAddressError(
+        address=f"connection {conn_id}",
+        reason="Airflow has no connection with this name",
+        hint=f"Create one: airflow connections add {conn_id} --conn-type kubernetes.",
+    )
 
 
 def executor_of(args: Namespace, **executor_options: Any) -> RayJobExecutor:

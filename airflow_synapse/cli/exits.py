@@ -12,7 +12,7 @@ code  meaning
 6     the cluster is unreachable
 7     the cluster rejected the credentials
 8     the connection can't be used: it does not exist, or its address or TLS settings are wrong
-9     the job did not end or stop in time
+9     the job has not ended, or did not end or stop in time
 130   Ctrl-C; a job that was being followed keeps running, one that was being submitted is stopped
 141   the reader of the output, such as ``head``, stopped reading; there is no message then
 ====  ==============================================================================================
@@ -58,6 +58,8 @@ TIMEOUT = 9
 INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
+_NOT_ENDED = ("PENDING", "RUNNING")  # not from our models, which every `airflow` command would load
+
 _CODES: dict[type[AirflowSynapseError], int] = {
     RayJobFailedError: FAILED,
     RayJobStoppedError: STOPPED,
@@ -80,7 +82,7 @@ IN_HELP = """exit codes:
   6  the cluster is unreachable
   7  the cluster rejected the credentials
   8  the connection can't be used
-  9  the job did not end or stop in time
+  9  the job has not ended, or did not end or stop in time
   130  Ctrl-C; a job that was followed keeps running, one being submitted is stopped
   141  the reader of the output stopped reading"""
 
@@ -92,7 +94,7 @@ class UsageError(Exception):
 def code_of(error: AirflowSynapseError) -> int:
     """Return the exit code of an error. Errors without a code of their own count as bad input."""
     if type(error) is ExecutionError:  # not a subclass, because those say what happened
-        return UNEXPECTED
+        return TIMEOUT if getattr(error, "status", None) in _NOT_ENDED else UNEXPECTED
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
@@ -157,6 +159,13 @@ def _end_with_reader(output: int) -> None:
     waiting.register(output, 0)  # of itself, the kernel reports that no reader is left
     waiting.poll()
     os._exit(_BROKEN_PIPE)
+
+
+def show_what_happens_to_jobs() -> None:
+    """Show status changes and why a job waits, for a command that follows one. The log may stay empty for long."""
+    ours = logging.getLogger("airflow_synapse.rayjobs.base_executor")
+    if not ours.isEnabledFor(logging.INFO):
+        ours.setLevel(logging.INFO)
 
 
 def _send_logs_to_stderr(*, is_verbose: bool) -> None:

@@ -147,7 +147,8 @@ class RayAddressError(AirflowSynapseError):
     hint: str
 
     def sentence(self) -> str:
-        return (
-            f"{self.address!r} can't be used as the address of a Ray dashboard: {self.reason}. "
-            f"{self.hint}"
-        )
+        if "://" in self.address or " " not in self.address:
+            what = f"{self.address!r} can't be used as the address of a Ray dashboard"
+        else:  # a connection or an argument, which lead to an address
+            what = f"{self.address!r} can't be used"
+        return f"{what}: {self.reason}. {self.hint}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from airflow_synapse.exceptions.jobs import LAST_LINES, RayJobEntrypointError
-from airflow_synapse.plurals import counted
 
 
 class LocalRunFailedError(RayJobEntrypointError):
@@ -12,10 +13,12 @@ class LocalRunFailedError(RayJobEntrypointError):
     :param name: What ran.
     :param exit_code: Its exit code; negative if a signal ended it.
     :param log: Its whole output.
-    :param requirements: How many requirements a cluster would have installed.
+    :param requirements: The requirements that a cluster would have installed.
     """
 
-    def __init__(self, *, name: str, exit_code: int, log: str, requirements: int = 0) -> None:
+    def __init__(
+        self, *, name: str, exit_code: int, log: str, requirements: Sequence[str] = ()
+    ) -> None:
         super().__init__(status="FAILED", exit_code=exit_code, last_lines=log.splitlines())
         self.name = name
         self.log = log
@@ -38,7 +41,7 @@ class LocalRunFailedError(RayJobEntrypointError):
         text = f"{self.name} failed on this machine with exit code {self.exit_code}."
         if "ModuleNotFoundError" in self.log and self.requirements:
             text += (
-                f" Its {counted(self.requirements, 'requirement')} would be installed on a cluster, but not "
-                "here: install them into the environment that you run this in."
+                " Its requirements would be installed on a cluster, but not here. Install them into the "
+                f"environment that you run this in: {', '.join(self.requirements)}."
             )
         return text

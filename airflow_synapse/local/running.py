@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -109,7 +109,7 @@ class _LocalJob:
                 name=self._name,
                 exit_code=process.returncode,
                 log=log,
-                requirements=self._requirements(),
+                requirements=tuple(self._requirements()),
             )
         with Crossing() as crossing:  # the caller may be on an event loop, as in an async test
             return crossing.call(lambda: self._left(log))
@@ -126,6 +126,7 @@ class _LocalJob:
         storage.mkdir()
         here = {name: value for name, value in os.environ.items() if name not in _OF_A_CLUSTER}
         return {
+            "RAY_AUTH_MODE": "disabled",  # else `ray.init` would write a token into the user's home
             **here,
             "PATH": os.pathsep.join(binaries),
             STORAGE_PATH: str(storage),
@@ -165,11 +166,10 @@ class _LocalJob:
         except RayLogNotFoundError as exc:
             raise no_result(info, exc, cluster="this machine") from exc
 
-    def _requirements(self) -> int:
+    def _requirements(self) -> Iterator[str]:
         env = self._job.spec.runtime_env
-        return sum(
-            len((env.get(manager) or {}).get("packages", ())) for manager in PACKAGE_MANAGERS
-        )
+        for manager in PACKAGE_MANAGERS:
+            yield from (env.get(manager) or {}).get("packages", ())
 
 
 class _Files:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_synapse.cli import exits
 from tests.clusters.conftest import connect
 from tests.support.kubernetes.stub_api_server import StubApiServer
 from tests.support.stub_dashboard import StubDashboard
@@ -32,6 +33,15 @@ def test_clusters_are_listed_and_described(airflow_cli: Any, api_server: StubApi
     (row,) = json.loads(listed.out)
     assert (row["cluster"], row["phase"], row["workers"]) == ("ray/train", "ready", "1/1")
     assert json.loads(described.out)["uid"] == "uid-of-train"
+
+
+@pytest.mark.parametrize("command", [["clusters", "list"], ["check", "--kubernetes"]])
+def test_connection_that_does_not_exist_is_told(airflow_cli: Any, command: list[str]) -> None:
+    """With the command that creates one, and without a traceback."""
+    told = airflow_cli("ray", *command, "--kubernetes-conn-id", "nope")
+
+    assert told.code == exits.CONNECTION
+    assert "airflow connections add nope --conn-type kubernetes" in told.err + told.out
 
 
 def test_jobs_of_a_cluster_are_listed(airflow_cli: Any, api_server: StubApiServer) -> None:

@@ -43,6 +43,13 @@ def test_result_of_a_failed_job_is_its_failure(airflow_cli, stub) -> None:
     assert airflow_cli("ray", "result", "bad").code == exits.FAILED
 
 
+def test_result_of_a_job_that_still_runs_is_too_early(airflow_cli, stub) -> None:
+    """A script can tell it from a job without a result."""
+    stub.add_job("early", status="RUNNING")
+
+    assert airflow_cli("ray", "result", "early").code == exits.TIMEOUT
+
+
 def test_report_shows_the_last_of_everything(airflow_cli, job) -> None:
     """One row for each step, metric, artifact and message."""
     told = airflow_cli("ray", "report", "j", "-o", "plain")

@@ -76,7 +76,7 @@ def test_missing_requirement_is_named_as_such(plugin: Plugin) -> None:
         "import no_such_package_here\ndef run(): ...\n", {"requirements.txt": "numpy\n"}
     )
 
-    with pytest.raises(LocalRunFailedError, match="1 requirement would be installed on a cluster"):
+    with pytest.raises(LocalRunFailedError, match="environment that you run this in: numpy"):
         run_action(folder, "run")
 
 

@@ -92,7 +92,9 @@ class _Encoder:
         for looks_like, encode in _LOOKS:
             if looks_like(value):
                 return encode(self, value, path, depth)
-        return self.replaced(value, path, f"JSON can't represent a {type_name(value)}")
+        return self.replaced(
+            value, path, f"JSON can't represent objects of type {type_name(value)}"
+        )
 
     def snapshot(self, value: Any, items: Iterable[Any]) -> list[Any]:
         """Return all items at once: a thread of the action may still change them."""

@@ -16,7 +16,7 @@ from airflow_synapse.exceptions import (
     RayJobTimeoutError,
 )
 from airflow_synapse.rayjobs.job import start_limit
-from airflow_synapse.rayjobs.models import FAILED, STOPPED, JobInfo
+from airflow_synapse.rayjobs.models import FAILED, PENDING, STOPPED, JobInfo
 from airflow_synapse.rayjobs.waiting.reasons import Reason
 
 _START_ERROR = "JOB_ENTRYPOINT_COMMAND_START_ERROR"
@@ -112,11 +112,18 @@ def still_running(error: RayJobTimeoutError, *, stop_command: str) -> RayJobTime
 
     :param stop_command: The command with which a person stops it.
     """
+    left = "It could not be stopped, so it may still be running"
+    hint = f"Stop it with `{stop_command}`. {error.hint}"
+    if error.status == PENDING:  # a stop waits as the job does
+        left = "It could not be stopped, because Ray stops a job only once it is scheduled"
+        hint = (
+            f"Until then it stays in the list of jobs, and it may start for a moment. {error.hint}"
+        )
     return RayJobTimeoutError(
         job_id=error.job_id,
         cluster=error.cluster,
         status=error.status,
-        reason=f"{error.reason}. It could not be stopped, so it may still be running",
-        hint=f"Stop it with `{stop_command}`. {error.hint}",
+        reason=f"{error.reason}. {left}",
+        hint=hint,
         last_lines=error.last_lines,
     )

@@ -109,3 +109,14 @@ def test_job_that_could_not_be_stopped_is_told() -> None:
     assert "could not be stopped, so it may still be running" in text
     assert "`stop it so`" in text
     assert "Raise it." in text
+
+
+def test_job_that_waits_is_not_said_to_run() -> None:
+    """Ray remembers the stop until the job is scheduled, so another command would change nothing."""
+    late = RayJobTimeoutError(job_id="j", cluster=CLUSTER, status="PENDING", reason="is late")
+
+    text = str(still_running(late, stop_command="stop it so"))
+
+    assert "once it is scheduled" in text
+    assert "running" not in text
+    assert "stop it so" not in text
