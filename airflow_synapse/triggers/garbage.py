@@ -29,6 +29,9 @@ class Freezer:
         self._watched = 0
         self._most = 0
         self._thaw_at = 0.0
+        self._is_frozen = (
+            False  # gc.get_freeze_count() counts one by one, which takes as long as a collection
+        )
 
     def install(self) -> None:
         """Start, and freeze what is loaded now."""
@@ -40,7 +43,7 @@ class Freezer:
         """Take the place of a callback in ``gc.callbacks``."""
         if phase != "stop" or info["generation"] != 2:  # the oldest generation
             return
-        if gc.get_freeze_count() and time.monotonic() >= self._thaw_at:
+        if self._is_frozen and time.monotonic() >= self._thaw_at:
             self._thaw()
         else:
             self._freeze()
@@ -57,13 +60,15 @@ class Freezer:
                 self._thaw()
 
     def _freeze(self) -> None:
-        if not gc.get_freeze_count():
+        if not self._is_frozen:
             self._thaw_at = time.monotonic() + _THAW_AFTER
+        self._is_frozen = True
         self._most = max(self._most, self._watched)
         gc.freeze()
 
     def _thaw(self) -> None:
         self._most = 0
+        self._is_frozen = False
         gc.unfreeze()
 
 
