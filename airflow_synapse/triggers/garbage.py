@@ -29,9 +29,8 @@ class Freezer:
         self._watched = 0
         self._most = 0
         self._thaw_at = 0.0
-        self._is_frozen = (
-            False  # gc.get_freeze_count() counts one by one, which takes as long as a collection
-        )
+        # gc.get_freeze_count() would count one by one, which takes as long as a collection.
+        self._is_frozen = False
 
     def install(self) -> None:
         """Start, and freeze what is loaded now."""
