@@ -28,7 +28,8 @@ import stat
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from airflow_synapse.exceptions import (
     AirflowSynapseError,
@@ -161,11 +162,30 @@ def _end_with_reader(output: int) -> None:
     os._exit(_BROKEN_PIPE)
 
 
-def show_what_happens_to_jobs() -> None:
-    """Show status changes and why a job waits, for a command that follows one. The log may stay empty for long."""
+class _Telling(logging.Handler):
+    """Tells what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextmanager
+def telling_what_happens_to_jobs() -> Iterator[None]:
+    """Tell status changes and why a job waits, meanwhile: the log of a job that waits stays empty for long."""
     ours = logging.getLogger("airflow_synapse.rayjobs.base_executor")
-    if not ours.isEnabledFor(logging.INFO):
-        ours.setLevel(logging.INFO)
+    if ours.isEnabledFor(logging.INFO):  # they are shown already
+        yield
+        return
+    handler, level, propagates = _Telling(), ours.level, ours.propagate
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
+        ours.propagate = propagates
 
 
 def _send_logs_to_stderr(*, is_verbose: bool) -> None:

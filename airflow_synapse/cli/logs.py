@@ -40,9 +40,8 @@ def follow(
     :param tail: Begin with this many of the last lines.
     """
     exits.end_with_reader()
-    exits.show_what_happens_to_jobs()
     try:
-        with executor:
+        with exits.telling_what_happens_to_jobs(), executor:
             return _tell_end(_follow(executor, job_id, tail))
     except KeyboardInterrupt:
         tell(

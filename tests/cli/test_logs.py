@@ -127,6 +127,16 @@ def test_job_without_a_log_is_told(airflow_cli, stub) -> None:
     assert "is PENDING and has no log yet. Job has not started yet." in waiting.err
 
 
+def test_follower_learns_what_happens_to_the_job(airflow_cli, stub) -> None:
+    """Its log may stay empty for long, while it waits."""
+    stub.add_job("j", runtime=0.3, pending=0.3, log=((0.0, b"1\n"),), has_header=False)
+
+    told = airflow_cli("ray", "logs", "--follow", "j")
+
+    assert told.out == "1\n"
+    assert "Ray job j is PENDING." in told.err
+
+
 def test_interrupt_leaves_the_job_running(airflow_cli, stub) -> None:
     """Ctrl-C ends the following, not the job, and says how to go on."""
     job = stub.add_job("j", log=((0.0, b"1\n"),), runtime=NEVER, has_header=False)
