@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from datetime import datetime, timezone
 from typing import Any
 
 from airflow_synapse.cli import exits
 from airflow_synapse.cli.cluster import executor_of
 from airflow_synapse.cli.exits import command, tell
-from airflow_synapse.cli.tables import FOR_PEOPLE, print_one, print_rows
+from airflow_synapse.cli.tables import FOR_PEOPLE, moment, print_one, print_rows
 from airflow_synapse.masking import without_controls
 from airflow_synapse.rayjobs.job.report_lines import JobReport, Progress
 
@@ -74,14 +73,13 @@ def _rows(found: JobReport) -> list[dict[str, Any]]:
         ("artifact", file.name, f"{file.media_type}, {file.size:,} bytes")
         for file in found.artifacts
     ]
-    facts += [(message.level, _moment(message.time), message.text) for message in found.messages]
+    facts += [
+        (message.level, moment(int(message.time * 1000)) or "", message.text)
+        for message in found.messages
+    ]
     return [{"what": what, "name": name, "value": value} for what, name, value in facts]
 
 
 def _fraction(progress: Progress) -> str:
     total = "" if progress.total is None else f" of {progress.total:g}"
     return f"{progress.done:g}{total}"
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
